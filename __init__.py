@@ -1,0 +1,82 @@
+"""closedloop: an experiment-control agent for closed-loop design of experiments.
+
+The public names are loaded when they are first used, so that ``import closedloop`` and writing a driver need
+neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from closedloop.controller.campaign import Campaign
+    from closedloop.controller.campaign_run import Result, run
+    from closedloop.controller.errors import (
+        BeliefError,
+        CampaignError,
+        ClosedLoopError,
+        LeaseHeld,
+        LedgerError,
+        OutcomeUnknown,
+        SourceError,
+    )
+    from closedloop.controller.records import Forecast, Reading, Trial
+    from closedloop.controller.session import Session
+    from closedloop.instruments.instrument import Instrument, instrument
+    from closedloop.simulators.simulator import Simulator, simulator
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "BeliefError": "controller.errors",
+    "Campaign": "controller.campaign",
+    "CampaignError": "controller.errors",
+    "ClosedLoopError": "controller.errors",
+    "Forecast": "controller.records",
+    "Instrument": "instruments.instrument",
+    "LeaseHeld": "controller.errors",
+    "LedgerError": "controller.errors",
+    "OutcomeUnknown": "controller.errors",
+    "Reading": "controller.records",
+    "Result": "controller.campaign_run",
+    "Session": "controller.session",
+    "Simulator": "simulators.simulator",
+    "SourceError": "controller.errors",
+    "Trial": "controller.records",
+    "instrument": "instruments.instrument",
+    "run": "controller.campaign_run",
+    "simulator": "simulators.simulator",
+}
+
+__all__ = [
+    "BeliefError",
+    "Campaign",
+    "CampaignError",
+    "ClosedLoopError",
+    "Forecast",
+    "Instrument",
+    "LeaseHeld",
+    "LedgerError",
+    "OutcomeUnknown",
+    "Reading",
+    "Result",
+    "Session",
+    "Simulator",
+    "SourceError",
+    "Trial",
+    "__version__",
+    "instrument",
+    "run",
+    "simulator",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'closedloop' has no attribute {name!r}")
+    return getattr(import_module(f"closedloop.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,279 @@
+"""The assimilated simulator: an ensemble of its unknowns that readings correct, alone or with a learned discrepancy.
+
+Kennedy and O'Hagan, J. R. Stat. Soc. B 2001, 63, 425: reading = simulator(setting, unknowns) + discrepancy(setting)
++ noise. Simulator runs teach the emulator, readings correct the unknowns and teach the discrepancy.
+
+Laws:
+    * Runs are not called for here: what the simulator was not asked, the emulator must guess, with its error.
+    * A reading that comes before any run waits, and is assimilated when there are runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+
+from ..errors import BeliefError
+from . import Prediction, discrepancy, emulator
+from .actuation import Actuation
+from .assembly import Assembly, Readings, Runs, rows_of
+from .correction import learn_discrepancy, take_all_in, take_in
+from .emulator import Learned
+from .influence import simulated_influence, target_influence
+from .joint import Joint
+from .kriging import as_tensor
+from .unknown import Unknowns
+
+if TYPE_CHECKING:
+    from botorch.models.model import Model
+
+    from ..campaign import Campaign
+    from ..space import Array
+    from .evidence import Evidence
+
+MIN_RUNS = 3  # with fewer the emulator says nothing
+
+Numbers = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class UnknownSamples:
+    """Members in physical units."""
+
+    names: tuple[str, ...]
+    values: Array  # (N, p)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The assimilated simulator alone; what it lacks is taken for noise."""
+
+    kind: ClassVar[str] = "ensemble"
+    expect: ClassVar[discrepancy.Expectation] = discrepancy.NONE
+
+    simulator: str
+    priors: Unknowns
+    seed: int
+    members: Numbers  # (N, p) z
+    assimilated: tuple[int, ...] = ()  # trials of the target
+    learned: Learned | None = None
+    theta: discrepancy.Theta = ()
+    actuation: Actuation = field(default_factory=Actuation)
+    inflation: float = 1.0
+
+    @classmethod
+    def prior(cls, campaign: Campaign) -> Self:
+        """Before any reading.
+
+        Raises:
+            BeliefError: if no simulator of the campaign has unknowns.
+        """
+        name = campaign.mechanistic
+        if name is None:
+            raise BeliefError(f"belief {cls.kind!r} needs a simulator with unknowns; give one unknowns with priors")
+        priors = Unknowns.of(campaign.sources[name].unknowns)
+        Z = priors.draw(campaign.n_members, seed=campaign.seed)
+        return cls(simulator=name, priors=priors, seed=campaign.seed, members=discrepancy.rows(Z))
+
+    @classmethod
+    def load(cls, dump: Mapping[str, Any]) -> Self:
+        """The inverse of ``dump``."""
+        return cls(
+            simulator=dump["simulator"],
+            priors=Unknowns.load(dump["priors"]),
+            seed=dump["seed"],
+            members=_numbers(dump["members"]),
+            assimilated=tuple(dump["assimilated"]),
+            learned=Learned.load(dump["learned"]) if dump["learned"] else None,
+            theta=_numbers(dump["theta"]),
+            actuation=Actuation.load(dump["actuation"]),
+            inflation=dump["inflation"],
+        )
+
+    def dump(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "kind": self.kind,
+            "simulator": self.simulator,
+            "priors": self.priors.dump(),
+            "seed": self.seed,
+            "members": [list(z) for z in self.members],
+            "assimilated": list(self.assimilated),
+            "learned": self.learned.dump() if self.learned else None,
+            "theta": [list(row) for row in self.theta],
+            "actuation": self.actuation.dump(),
+            "inflation": self.inflation,
+        }
+
+    def correct(self, evidence: Evidence, fresh: tuple[int, ...], rng: np.random.Generator) -> Self:  # noqa: ARG002
+        """After the fresh readings: emulator, then each waiting reading against its forecast, then discrepancy."""
+        belief = replace(self, actuation=Actuation.learn(evidence.space, evidence.of(evidence.target)))
+        runs = Runs.of(evidence.of(self.simulator), len(self.priors.names))
+        if len(runs) < MIN_RUNS:
+            return belief
+        is_due = belief.learned is None or belief.learned.is_due(len(runs))
+        if is_due:
+            belief = belief._relearned(evidence, runs)
+        known = set(belief.assimilated)
+        waiting = [t for t in evidence.of(evidence.target).trials if t not in known]
+        for trial in waiting:
+            belief = belief._corrected(evidence, runs, trial)
+        return belief._with_discrepancy(evidence, runs) if waiting or is_due else belief
+
+    def predict(self, evidence: Evidence, source: str, X: Array) -> Prediction | None:
+        """Of the target: members, emulator's error, discrepancy and noise; of the simulator: the members' mean."""
+        if source not in (evidence.target, self.simulator):
+            return None
+        assembly = self._assembly(evidence)
+        if assembly is None:
+            return None
+        if source == self.simulator:
+            return self._predict_simulator(assembly, X)
+        readings = self._readings(evidence)
+        joint = self._joint(assembly, readings)
+        point = joint.at(as_tensor(self.actuation.achieved(X)))
+        variance = joint.variance(point).numpy().T + assembly.next_noise(readings)
+        mean = assembly.learned.scales.backward(point.mean.numpy().T)
+        return Prediction(mean, assembly.learned.scales.slope(mean) * np.sqrt(variance))
+
+    def unknowns(self, source: str) -> dict[str, tuple[float, ...]]:
+        """Each member's value, for the simulator."""
+        if source != self.simulator:
+            return {}
+        return {k: tuple(v) for k, v in zip(self.priors.names, self.unknown_samples().values.T.tolist(), strict=True)}
+
+    def target_model(self, evidence: Evidence) -> Model | None:
+        """Of the noise-free responses; see ``target_model.ResponseModel``."""
+        assembly = self._assembly(evidence)
+        if assembly is None:
+            return None
+        from .target_model import target_model
+
+        joint = self._joint(assembly, self._readings(evidence))
+        return target_model(joint, scales=assembly.learned.scales, actuation=self.actuation)
+
+    def influence(self, evidence: Evidence, source: str, X: Array, X_ref: Array) -> Array:
+        """A reading moves all parts of the forecast, a run only the emulator's error."""
+        assembly = self._assembly(evidence)
+        if assembly is None or source not in (evidence.target, self.simulator):
+            return np.zeros((len(X), len(X_ref), len(evidence.responses)))
+        readings = self._readings(evidence)
+        runs = assembly.emulator(self._Z).with_pending(evidence.pending_at(self.simulator))
+        joint = assembly.joint(runs, readings)
+        noise = as_tensor(assembly.next_noise(readings))
+        reference = joint.at(as_tensor(self.actuation.achieved(X_ref)))
+        pending = joint.at(as_tensor(self.actuation.achieved(evidence.pending_at(evidence.target))))
+        if source == self.simulator:
+            moved = simulated_influence(joint, joint.at(as_tensor(X)), reference, pending=pending, noise=noise)
+        else:
+            point = joint.at(as_tensor(self.actuation.achieved(X)))
+            moved = target_influence(joint, point, reference, pending=pending, noise=noise)
+        slope = assembly.learned.scales.slope(assembly.learned.scales.backward(reference.mean.numpy().T))  # (r, m)
+        return np.asarray(moved.permute(1, 2, 0).numpy() * slope)
+
+    def unknown_samples(self) -> UnknownSamples:
+        """Today's members."""
+        return UnknownSamples(self.priors.names, self.priors.to_physical(self._Z))
+
+    def prior_samples(self) -> UnknownSamples:
+        """The members before any reading."""
+        return UnknownSamples(self.priors.names, self.priors.to_physical(self._prior_Z))
+
+    def discrepancy_at(self, evidence: Evidence, X: Array) -> Prediction | None:
+        """What is added to the simulator at requested settings X (n, c), in the units of the responses."""
+        assembly = self._assembly(evidence)
+        if assembly is None:
+            return None
+        joint = self._joint(assembly, self._readings(evidence))
+        point = joint.at(as_tensor(self.actuation.achieved(X)))
+        added = joint.discrepancy(point)
+        scales = assembly.learned.scales
+        whole = scales.backward(point.mean.numpy().T)
+        without = scales.backward((point.mean - added.mean).numpy().T)
+        return Prediction(whole - without, scales.slope(whole) * added.sd.numpy().T)
+
+    @property
+    def _Z(self) -> Array:  # noqa: N802
+        return np.array(self.members)
+
+    @property
+    def _prior_Z(self) -> Array:  # noqa: N802
+        return self.priors.draw(len(self.members), seed=self.seed)
+
+    def _assembly(self, evidence: Evidence) -> Assembly | None:
+        """None while too little was simulated."""
+        runs = Runs.of(evidence.of(self.simulator), len(self.priors.names))
+        if self.learned is None or len(runs) < MIN_RUNS:
+            return None
+        return Assembly(runs, self.priors, self.learned, self.theta)
+
+    def _readings(self, evidence: Evidence) -> Readings:
+        """Those that the members know."""
+        assert self.learned is not None
+        rows = rows_of(evidence, self.assimilated)
+        return Readings.of(evidence.of(evidence.target), rows, self.learned.scales)
+
+    def _joint(self, assembly: Assembly, readings: Readings) -> Joint:
+        return assembly.joint(assembly.emulator(self._Z), readings)
+
+    def _relearned(self, evidence: Evidence, runs: Runs) -> Self:
+        """With the emulator's hyperparameters fitted to all runs, and the past readings weighed by it."""
+        observed = evidence.of(evidence.target)
+        learned = emulator.learn(
+            runs.X, runs.members, self._Z, observed.Y, unknowns=self.priors, last=self.learned
+        )
+        theta = self.theta or self.expect.start(len(evidence.responses), evidence.space.n_columns)
+        belief = replace(self, learned=learned, theta=theta)
+        if not self.assimilated:
+            return belief
+        assembly = Assembly(runs, self.priors, learned, theta)
+        Z = take_all_in(assembly, self._Z, self._prior_Z, belief._readings(evidence))
+        return replace(belief, members=discrepancy.rows(Z))
+
+    def _corrected(self, evidence: Evidence, runs: Runs, trial: int) -> Self:
+        """With one more reading."""
+        assert self.learned is not None
+        observed = evidence.of(evidence.target)
+        corrected = take_in(
+            Assembly(runs, self.priors, self.learned, self.theta),
+            self._Z,
+            self._prior_Z,
+            past=self._readings(evidence),
+            new=Readings.of(observed, [observed.trials.index(trial)], self.learned.scales),
+            inflation=self.inflation,
+        )
+        members, known = discrepancy.rows(corrected.Z), (*self.assimilated, trial)
+        return replace(self, members=members, assimilated=known, inflation=corrected.inflation)
+
+    def _with_discrepancy(self, evidence: Evidence, runs: Runs) -> Self:
+        """With its hyperparameters fitted to all readings."""
+        if self.learned is None or not self.assimilated:
+            return self
+        assembly = Assembly(runs, self.priors, self.learned, self.theta)
+        theta = learn_discrepancy(assembly, self._Z, self._readings(evidence), expect=self.expect)
+        return replace(self, theta=theta)
+
+    def _predict_simulator(self, assembly: Assembly, X: Array) -> Prediction:
+        """The mean over members of a run at X, and the emulator's error."""
+        emulated = assembly.emulator(self._Z)
+        settings, scales = as_tensor(X), assembly.learned.scales
+        answers = emulated.members(settings).permute(1, 2, 0).numpy()  # (n, N, m)
+        mean = scales.backward(answers).mean(axis=1)
+        variance = emulated.variance(settings) + emulated.noise.mean(-1, keepdim=True)
+        return Prediction(mean, scales.slope(mean) * torch.sqrt(variance).numpy().T)
+
+
+@dataclass(frozen=True)
+class Hybrid(Ensemble):
+    """The assimilated simulator with a discrepancy that readings teach."""
+
+    kind: ClassVar[str] = "hybrid"
+    expect: ClassVar[discrepancy.Expectation] = discrepancy.Expectation()
+
+
+def _numbers(rows: Any) -> Numbers:
+    return tuple(tuple(row) for row in rows)

@@ -1,0 +1,250 @@
+"""The surrogate belief: a Gaussian process over settings x source, its hyperparameters the learned numbers.
+
+A simulator's readings count at the settings asked for, an instrument's at those it achieved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import Prediction
+from .multi_source import Data, MultiSourceGP, tensors
+from .multi_source_fit import N_FIT, fit, priors, start
+from .subset import newest_and_spread
+
+if TYPE_CHECKING:
+    from ..campaign import Campaign
+    from ..space import Array, Space
+    from .evidence import Evidence, Observations
+
+MIN_READINGS = 2
+FEW = 10  # readings below which each fit starts anew: the posterior has several modes and costs little
+N_MODEL = 800  # readings at most in a model
+MIN_FOR_SCALE = 4  # readings of the target from which its own spread is the scale
+FAR = 1e4  # scales from the target's mean beyond which a reading of another source says only "far off"
+COLD, WARM, HOT = 60, 20, 10  # iterations of a fit: anew, from the last one on, and so with many readings
+MANY = 100
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What was learned: the standardisation, and the hyperparameters under it, each m x width."""
+
+    center: tuple[float, ...]
+    scale: tuple[float, ...]
+    theta: Mapping[str, tuple[tuple[float, ...], ...]]
+    n_cold: int  # readings at the last fit that started anew
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A BoTorch model of all sources. ``sources`` names them, the target first."""
+
+    kind: ClassVar[str] = "surrogate"
+
+    sources: tuple[str, ...]
+    instruments: tuple[str, ...]
+    numbers: Numbers | None = None
+
+    @classmethod
+    def prior(cls, campaign: Campaign) -> Surrogate:
+        """Before any reading."""
+        others = tuple(s for s in campaign.sources if s != campaign.target)
+        return cls((campaign.target, *others), campaign.instruments)
+
+    @classmethod
+    def load(cls, dump: Mapping[str, Any]) -> Surrogate:
+        """The inverse of ``dump``."""
+        numbers = dump["numbers"]
+        if numbers is not None:
+            theta = {k: tuple(map(tuple, v)) for k, v in numbers["theta"].items()}
+            numbers = Numbers(tuple(numbers["center"]), tuple(numbers["scale"]), theta, numbers["n_cold"])
+        return cls(tuple(dump["sources"]), tuple(dump["instruments"]), numbers)
+
+    def dump(self) -> dict[str, Any]:
+        """Plain data; all hyperparameters but the mean are logarithms."""
+        numbers = None
+        if self.numbers is not None:
+            numbers = {
+                "center": list(self.numbers.center),
+                "scale": list(self.numbers.scale),
+                "theta": {k: [list(row) for row in v] for k, v in self.numbers.theta.items()},
+                "n_cold": self.numbers.n_cold,
+            }
+        return {
+            "kind": self.kind,
+            "sources": list(self.sources),
+            "instruments": list(self.instruments),
+            "numbers": numbers,
+        }
+
+    def correct(self, evidence: Evidence, fresh: tuple[int, ...], rng: np.random.Generator) -> Surrogate:  # noqa: ARG002
+        """The hyperparameters most probable under all readings, from the last ones on where there are any.
+
+        Raises:
+            BeliefError: if no finite fit exists.
+        """
+        n = _n_readings(evidence)
+        if n < MIN_READINGS:
+            return self
+        center, scale = _standardisation(self, evidence)
+        data = self._data(evidence, center, scale, n_max=N_FIT)
+        table = priors(data.n_parameters, self._is_quiet(evidence))
+        cold = start(table, len(center))
+        smooth = {**cold, "lengthscale": cold["lengthscale"] + 1.5, "noise": cold["noise"] + 1.0}
+        old = self.numbers
+        is_cold = old is None or n < FEW or n >= 2 * old.n_cold
+        starts = [cold, smooth] if is_cold else []
+        if old is not None:
+            starts.append(_rescaled(old, center, scale))
+        max_iterations = COLD if is_cold else WARM if n < MANY else HOT
+        fits = [fit(t, data, table, max_iterations=max_iterations) for t in starts]
+        theta = _best_of_each(fits)
+        return replace(self, numbers=_numbers(center, scale, theta, n if old is None or is_cold else old.n_cold))
+
+    def predict(self, evidence: Evidence, source: str, X: Array) -> Prediction | None:
+        """What a reading of ``source`` at requested settings X (n, c) would be, its noise included."""
+        gp = self._model(evidence)
+        if gp is None:
+            return None
+        s = self.sources.index(source)
+        with torch.no_grad():
+            mean, variance = gp.marginal(s, self._reached(source, torch.tensor(X)))
+            sd = torch.sqrt(variance + gp.noise(s))
+        return Prediction((gp.center + gp.scale * mean.T).numpy(), (gp.scale * sd.T).numpy())
+
+    def unknowns(self, source: str) -> dict[str, tuple[float, ...]]:  # noqa: ARG002
+        """None: a surrogate knows nothing of a simulator's inside."""
+        return {}
+
+    def target_model(self, evidence: Evidence) -> MultiSourceGP | None:
+        """The posterior of the target's noise-free responses; see ``Decider``."""
+        return self._model(evidence)
+
+    def influence(self, evidence: Evidence, source: str, X: Array, X_ref: Array) -> Array:
+        """How a reading would move the target's mean: cov(f_target(x_ref), y) / sd(y); see ``Decider``."""
+        gp = self._model(evidence, with_pending=True)
+        if gp is None:
+            return np.zeros((len(X), len(X_ref), len(evidence.responses)))
+        s = self.sources.index(source)
+        with torch.no_grad():
+            A, B = self._reached(source, torch.tensor(X)), self._reached(self.sources[0], torch.tensor(X_ref))
+            _, variance = gp.marginal(s, A)
+            moved = gp.covariance_with_target(s, A, B) / torch.sqrt(variance + gp.noise(s)).unsqueeze(-1)
+        return (gp.scale * moved.permute(1, 2, 0)).numpy()
+
+    def _model(self, evidence: Evidence, *, with_pending: bool = False) -> MultiSourceGP | None:
+        """The posterior under these numbers, without a fit; under the prior's where there are none."""
+        if _n_readings(evidence) < MIN_READINGS:
+            return None
+        numbers = self.numbers or self._prior_numbers(evidence)
+        center, scale = np.array(numbers.center), np.array(numbers.scale)
+        data = self._data(evidence, center, scale, n_max=N_MODEL)
+        if with_pending:
+            asked = {s: evidence.pending_at(name) for s, name in enumerate(self.sources)}
+            asked = {s: X for s, X in asked.items() if len(X)}
+            data = data.with_settings(
+                {s: self._reached(self.sources[s], torch.tensor(X)) for s, X in asked.items()}
+            )
+        with torch.no_grad():
+            return MultiSourceGP(
+                tensors(numbers.theta),
+                data,
+                center=center,
+                scale=scale,
+                achieved=lambda X: self._reached(self.sources[0], X),
+            )
+
+    def _prior_numbers(self, evidence: Evidence) -> Numbers:
+        center, scale = _standardisation(self, evidence)
+        table = priors(max(_groups(evidence.space)) + 1, self._is_quiet(evidence))
+        return _numbers(center, scale, start(table, len(center)), 0)
+
+    def _reached(self, source: str, X: Tensor) -> Tensor:  # noqa: ARG002
+        """The setting that ``source`` achieves when asked for X (..., c). Here a learned actuation would enter."""
+        return X
+
+    def _data(self, evidence: Evidence, center: Array, scale: Array, *, n_max: int) -> Data:
+        """The readings, at most ``n_max``, standardised."""
+        n_each = _shares([len(evidence.of(s)) for s in self.sources], n_max)
+        X, Y, V, rows, n = [], [], [], [], 0
+        for k, source in enumerate(self.sources):
+            o = evidence.of(source)
+            settings = o.X if source in self.instruments else o.X_set
+            kept = newest_and_spread(settings, n_each[k])
+            y = (o.Y[kept] - center) / scale
+            X.append(settings[kept])
+            Y.append(np.clip(y, -FAR, FAR) if k else y)
+            V.append((np.nan_to_num(o.sd[kept]) / scale) ** 2)
+            rows.append(slice(n, n + len(kept)))
+            n += len(kept)
+        arrays = (np.concatenate(X), np.concatenate(Y).T, np.concatenate(V).T)
+        return Data(*(torch.tensor(np.ascontiguousarray(A)) for A in arrays), tuple(rows), _groups(evidence.space))
+
+    def _is_quiet(self, evidence: Evidence) -> list[bool]:
+        """Whether each source has little noise beyond what it tells: see ``priors``."""
+        return [
+            name not in self.instruments or _tells_sd(evidence.of(name)) for name in self.sources
+        ]
+
+
+def _tells_sd(observations: Observations) -> bool:
+    return len(observations) > 0 and bool(np.isfinite(observations.sd).all())
+
+
+def _n_readings(evidence: Evidence) -> int:
+    return sum(len(o) for o in evidence.observations.values())
+
+
+def _groups(space: Space) -> tuple[int, ...]:
+    """The number of the parameter that each column belongs to."""
+    return tuple(k for k, p in enumerate(space.parameters.values()) for _ in range(p.n_columns))
+
+
+def _shares(n: list[int], n_max: int) -> list[int]:
+    """How many readings of each source are kept: all, or the small ones whole and the rest shared evenly."""
+    kept = [0] * len(n)
+    left = n_max
+    for place, k in enumerate(sorted(range(len(n)), key=lambda k: n[k])):
+        kept[k] = min(n[k], left // (len(n) - place))
+        left -= kept[k]
+    return kept
+
+
+def _standardisation(belief: Surrogate, evidence: Evidence) -> tuple[Array, Array]:
+    """Centre and scale (m,) of the responses: the target's own, or everybody's while it has few readings."""
+    known = [evidence.of(s).Y for s in belief.sources if len(evidence.of(s))]
+    own = evidence.of(belief.sources[0]).Y
+    center = (own if len(own) else known[0]).mean(axis=0)
+    spread = own if len(own) >= MIN_FOR_SCALE else np.concatenate([Y - Y.mean(axis=0) for Y in known])
+    scale = spread.std(axis=0, ddof=1)
+    size = np.maximum(np.abs(center), np.abs(spread).max(axis=0))
+    is_constant = scale <= 1e-13 * size  # what rounding leaves of a constant
+    return center, np.where(is_constant, np.where(size > 0, size, 1.0), scale)
+
+
+def _rescaled(old: Numbers, center: Array, scale: Array) -> dict[str, Array]:
+    """The old hyperparameters under a new standardisation."""
+    ratio = np.array(old.scale) / scale
+    theta = {k: np.array(v).reshape(len(ratio), -1) for k, v in old.theta.items()}
+    for k in ("signal", "bias", "offset", "noise"):
+        theta[k] = theta[k] + 2.0 * np.log(ratio)[:, None]
+    mean = np.array(old.center)[:, None] + np.array(old.scale)[:, None] * theta["mean"]
+    return {**theta, "mean": (mean - center[:, None]) / scale[:, None]}
+
+
+def _best_of_each(fits: list[tuple[dict[str, Array], Array]]) -> dict[str, Array]:
+    """For each response the most probable hyperparameters of several fits."""
+    best = np.argmax([value for _, value in fits], axis=0)
+    return {k: np.stack([fits[b][0][k][j] for j, b in enumerate(best)]) for k in fits[0][0]}
+
+
+def _numbers(center: Array, scale: Array, theta: Mapping[str, Array], n_cold: int) -> Numbers:
+    floats = {k: tuple(tuple(row) for row in np.asarray(v).tolist()) for k, v in theta.items()}
+    return Numbers(tuple(center.tolist()), tuple(scale.tolist()), floats, n_cold)

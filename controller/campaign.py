@@ -1,0 +1,364 @@
+"""The campaign: what may be set, what is measured, who can answer, what is wanted, what may be spent.
+
+Validated whole, at birth; it round-trips through a dict, JSON and YAML exactly.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from .errors import CampaignError, Problem
+from .expressions import Constraint
+from .goal import Goal
+from .parameters import PARAMETER_KINDS, Parameter
+from .records import Finite
+from .source import Binding, Source, find_source
+from .space import Space
+from .units import check_unit, to_seconds, trusted
+
+BeliefKind = Literal["climatology", "surrogate", "ensemble", "hybrid"]
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Response(_Declared):
+    """What is measured."""
+
+    unit: str = ""
+    description: str = ""
+
+    @field_validator("unit")
+    @classmethod
+    def _unit(cls, unit: str) -> str:
+        return check_unit(unit)
+
+
+class Prior(_Declared):
+    """What is believed of a simulator's unknown before any reading: exactly one of the two.
+
+    ``normal: [mean, sd]``, or ``lognormal: [median, sd of the logarithm]``.
+    """
+
+    normal: tuple[Finite, Finite] | None = None
+    lognormal: tuple[Finite, Finite] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Prior:
+        if (self.normal is None) == (self.lognormal is None):
+            raise ValueError("a prior has exactly one of normal: [mean, sd] and lognormal: [median, log sd]")
+        centre, sd = self.normal or self.lognormal or (0.0, 0.0)
+        if sd <= 0:
+            raise ValueError(f"the prior's standard deviation {sd} must be above 0")
+        if self.lognormal and centre <= 0:
+            raise ValueError(f"the median {centre} of a lognormal prior must be above 0")
+        return self
+
+    @property
+    def is_log(self) -> bool:
+        """Whether the unknown is positive and worked with by its logarithm."""
+        return self.lognormal is not None
+
+
+class SourceSpec(_Declared):
+    """One source: where its code is, and what a trial of it costs and takes."""
+
+    instrument: str | None = None
+    simulator: str | None = None
+    settings: dict[str, Any] = {}
+    cost: dict[str, float | str] | None = None  # None: what the class says
+    replicas: int = Field(default=1, ge=1, le=1000)
+    timeout: float | str | None = None
+    resources: dict[str, Finite] = {}
+    start: str | None = None  # a bench that belongs to the driver, e.g. "bench"
+    unknowns: dict[str, Prior] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_class(cls, declared: Any) -> Any:
+        """``furnace`` the class stands for ``{instrument: its target}``."""
+        if isinstance(declared, type) and issubclass(declared, Source):
+            return {declared.kind: _target_of(declared), "cost": declared.cost}
+        if isinstance(declared, dict):
+            return {k: _target_of(v) if isinstance(v, type) else v for k, v in declared.items()}
+        return declared
+
+    @model_validator(mode="after")
+    def _whole(self) -> SourceSpec:
+        if (self.instrument is None) == (self.simulator is None):
+            raise ValueError("a source has exactly one of instrument: and simulator:")
+        if self.instrument and self.replicas != 1:
+            raise ValueError(f"replicas {self.replicas}: an instrument is one thing; leave replicas out")
+        if self.instrument and self.unknowns:
+            raise ValueError("unknowns belong to a simulator; the instrument is the world itself")
+        if self.timeout is not None and to_seconds(self.timeout) <= 0:
+            raise ValueError(f"timeout {self.timeout} must be above 0")
+        for name, amount in (self.cost or {}).items():
+            if _amount(name, amount) < 0:
+                raise ValueError(f"cost {name} {amount} must not be negative")
+        return self
+
+    @property
+    def target(self) -> str:
+        """Where the code is."""
+        return self.instrument or self.simulator or ""
+
+    @property
+    def kind(self) -> Literal["instrument", "simulator"]:
+        """Which of the two it is."""
+        return "instrument" if self.instrument else "simulator"
+
+
+class Campaign(_Declared):
+    """A campaign, from Python, a dict, JSON or a file.
+
+    Args and keys: see the README and ``closedloop schema``.
+
+    Raises:
+        CampaignError: at birth, naming the key, the value, the rule and the remedy.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    description: str = ""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    parameters: dict[str, Parameter] = Field(min_length=1)
+    constraints: tuple[str, ...] = ()
+    responses: dict[str, Response] = Field(min_length=1)
+    sources: dict[str, SourceSpec] = Field(min_length=1)
+    goal: Goal
+    budget: dict[str, float | str] = Field(min_length=1)
+    belief: BeliefKind | None = None  # None: chosen from what the sources offer
+    n_initial: int | None = Field(default=None, ge=1)  # measurements before the belief decides
+    n_members: int = Field(default=64, ge=8, le=4096)  # of the ensemble
+
+    _classes: dict[str, type[Source]] = PrivateAttr(default_factory=dict)
+    _folder: Path | None = PrivateAttr(default=None)
+
+    def __init__(self, **declared: Any) -> None:
+        sources = declared.get("sources")
+        try:
+            super().__init__(**declared)
+        except ValidationError as error:
+            raise explain(error) from None
+        except RecursionError:
+            raise CampaignError("the campaign is nested too deeply; flatten it") from None
+        self._classes.update(_classes_in(sources))
+
+    @classmethod
+    def trusted(cls, declared: Mapping[str, Any]) -> Campaign:
+        """From the ledger, where it was checked before: units are not looked up again."""
+        with trusted():
+            return cls(**declared)
+
+    @field_validator("responses", mode="before")
+    @classmethod
+    def _names_of_responses(cls, declared: Any) -> Any:
+        """``[yield, byproduct]`` stands for responses without a unit."""
+        if isinstance(declared, str):
+            declared = [declared]
+        if isinstance(declared, list | tuple):
+            if len(set(map(str, declared))) != len(declared):
+                raise ValueError(f"responses {declared} repeat a name; name each once")
+            return {str(name): {} for name in declared}
+        return {k: {} if v is None else v for k, v in declared.items()} if isinstance(declared, dict) else declared
+
+    @model_validator(mode="after")
+    def _fits(self) -> Campaign:
+        from .check import check_campaign  # the rules that look at more than one key
+
+        check_campaign(self)
+        return self
+
+    @cached_property
+    def space(self) -> Space:
+        """Parameters and input constraints."""
+        return Space(self.parameters, tuple(Constraint(text) for text in self.constraints))
+
+    @cached_property
+    def budget_amounts(self) -> dict[str, float]:
+        """The budget, time in seconds."""
+        return {name: _amount(name, amount) for name, amount in self.budget.items()}
+
+    def cost_of(self, source: str) -> dict[str, float]:
+        """What one trial of a source is declared to cost, time in seconds; every trial is one of ``trials``."""
+        spec = self.sources[source]
+        return {"trials": 1.0, **{name: _amount(name, amount) for name, amount in (spec.cost or {}).items()}}
+
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """Names of the sources that act on the world."""
+        return tuple(n for n, s in self.sources.items() if s.kind == "instrument")
+
+    @property
+    def simulators(self) -> tuple[str, ...]:
+        """Names of the sources that can be run again."""
+        return tuple(n for n, s in self.sources.items() if s.kind == "simulator")
+
+    @property
+    def target(self) -> str:
+        """The source at which the goal is to be reached: the first instrument, else the first source."""
+        return (self.instruments or tuple(self.sources))[0]
+
+    @property
+    def mechanistic(self) -> str | None:
+        """The simulator whose unknowns are corrected by readings, if there is one."""
+        return next((n for n in self.simulators if self.sources[n].unknowns), None)
+
+    @cached_property
+    def belief_kind(self) -> BeliefKind:
+        """The belief: as declared, else hybrid where a simulator has unknowns, else surrogate."""
+        if self.belief is not None:
+            return self.belief
+        return "hybrid" if self.mechanistic and self.instruments else "surrogate"
+
+    def n_slots(self, source: str) -> int:
+        """How many trials of a source may run at once."""
+        return self.sources[source].replicas
+
+    def bind(self) -> dict[str, Binding]:
+        """The sources with their classes; imports the users' code.
+
+        Raises:
+            CampaignError: if a class is not found or is of the other kind.
+        """
+        return {name: self._bind(name, spec) for name, spec in self.sources.items()}
+
+    def _bind(self, name: str, spec: SourceSpec) -> Binding:
+        cls = self._classes.get(name) or find_source(spec.target, folder=self._folder)
+        if cls.kind != spec.kind:
+            raise CampaignError(
+                f"sources.{name}: {spec.target} is of kind {cls.kind}; write '{cls.kind}: {spec.target}'"
+            )
+        self._classes[name] = cls
+        timeout = spec.timeout if spec.timeout is not None else cls.timeout
+        return Binding(
+            name=name,
+            cls=cls,
+            settings=spec.settings,
+            n_slots=spec.replicas,
+            timeout=None if timeout is None else to_seconds(timeout),
+            resources=spec.resources,
+            responses=tuple(self.responses),
+        )
+
+    def resolve(self) -> Campaign:
+        """The campaign with what its classes say filled in, so that a ledger needs no code to be read.
+
+        Raises:
+            CampaignError: as ``bind``; or if a prior is given to something that the simulator does not have.
+        """
+        specs = {}
+        for name, binding in self.bind().items():
+            spec = self.sources[name]
+            has = set(getattr(binding.cls, "unknowns", {}))
+            if strange := sorted(set(spec.unknowns) - has):
+                raise CampaignError(
+                    f"sources.{name}.unknowns.{strange[0]}: {spec.target} has no such unknown; it has "
+                    f"{', '.join(sorted(has)) or 'none'}"
+                )
+            cost = dict(spec.cost if spec.cost is not None else binding.cls.cost)
+            specs[name] = {**spec.model_dump(), "cost": cost, "timeout": binding.timeout}
+        resolved = Campaign(**{**self.to_dict(), "sources": specs})
+        return resolved.with_sources(self._classes, folder=self._folder)
+
+    def with_sources(self, classes: Mapping[str, type[Source]], *, folder: Path | None = None) -> Campaign:
+        """The same campaign, told which classes its sources are and where relative paths start."""
+        self._classes.update(classes)
+        self._folder = folder if folder is not None else self._folder
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: ``Campaign(**c.to_dict()) == c``."""
+        return json.loads(self.model_dump_json(exclude_defaults=False))  # type: ignore[no-any-return]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Campaign) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the declaration."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def _amount(name: str, amount: float | str) -> float:
+    """One resource's amount; time may be written '2 hours'."""
+    if name == "time":
+        return to_seconds(amount)
+    if isinstance(amount, str) or isinstance(amount, bool):
+        raise ValueError(f"{name} {amount!r} is not a number; only time may be written with a unit")
+    return float(amount)
+
+
+def _target_of(cls: type[Source]) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _classes_in(sources: Any) -> dict[str, type[Source]]:
+    """The classes that stand in a declaration, by the name of their source."""
+    found: dict[str, type[Source]] = {}
+    for name, declared in (sources.items() if isinstance(sources, dict) else ()):
+        options = declared.values() if isinstance(declared, dict) else (declared,)
+        found.update({name: o for o in options if isinstance(o, type) and issubclass(o, Source)})
+    return found
+
+
+def explain(error: ValidationError) -> CampaignError:
+    """One error for all that pydantic found: key, value, rule; a guess where a key is unknown."""
+    problems = [_explain_one(e) for e in error.errors(include_url=False)]
+    return CampaignError("\n".join(p.text for p in problems), problems)
+
+
+def _explain_one(e: Any) -> Problem:
+    path = tuple(p for p in e["loc"] if not _is_inner(p))
+    where = ".".join(map(str, path))
+    if e["type"] == "extra_forbidden":
+        known = _known_keys(path[:-1])
+        close = difflib.get_close_matches(str(path[-1]), known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+        return Problem(path, f"{where}: unknown key; {hint}")
+    if e["type"] == "missing":
+        return Problem(path, f"{where}: is missing; add it")
+    rule = str(e["msg"]).removeprefix("Value error, ")
+    has_value = e["type"] != "value_error" and not isinstance(e["input"], dict | list | tuple)
+    value = f" = {str(e['input'])[:80]!r}" if has_value else ""
+    return Problem(path, f"{where}{value}: {rule}" if where else rule)
+
+
+def _is_inner(part: str | int) -> bool:
+    """Whether pydantic put it into the path and no key of the file is called so."""
+    return isinstance(part, str) and (part in PARAMETER_KINDS or part in {"float", "int", "str"} or "(" in part)
+
+
+def _known_keys(path: tuple[str | int, ...]) -> list[str]:
+    """The keys that are allowed at a place of the declaration."""
+    models: dict[str, tuple[type[BaseModel], ...]] = {
+        "": (Campaign,),
+        "parameters": tuple(PARAMETER_KINDS.values()),
+        "responses": (Response,),
+        "sources": (SourceSpec,),
+        "goal": (Goal,),
+    }
+    if "unknowns" in path:
+        return ["normal", "lognormal"]
+    return sorted({k for m in models.get(str(path[0]) if path else "", ()) for k in m.model_fields if k != "n_columns"})
+

@@ -1,0 +1,118 @@
+"""The rules of a campaign that look at more than one key; each refusal gives name, value, rule and remedy."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from .errors import CampaignError
+from .parameters import Categorical
+
+if TYPE_CHECKING:
+    from .campaign import Campaign
+
+NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
+FUNCTIONS = frozenset({"exp", "log", "log10", "sqrt", "sin", "cos", "tanh", "abs", "min", "max"})
+MAX_COLUMNS = 2000
+
+
+def check_campaign(c: Campaign) -> None:
+    """Every rule in turn.
+
+    Raises:
+        ValueError or CampaignError: at the first that is broken.
+    """
+    for rule in RULES:
+        rule(c)
+
+
+def _names(c: Campaign) -> None:
+    for what, names in (("parameters", c.parameters), ("responses", c.responses), ("sources", c.sources)):
+        for name in names:
+            if not NAME.match(name) or (name in FUNCTIONS and what != "sources"):
+                raise ValueError(
+                    f"{what}: the name {name!r} must be letters, digits and _ (it stands in expressions) and no "
+                    f"function's name; write {re.sub(r'[^A-Za-z0-9_]', '_', name).strip('_0123456789') or 'x'!r}"
+                )
+    if both := sorted(set(c.parameters) & set(c.responses)):
+        raise ValueError(f"{both[0]!r} is both a parameter and a response; rename one of them")
+    if sum(p.n_columns for p in c.parameters.values()) > MAX_COLUMNS:
+        raise ValueError(f"parameters take more than {MAX_COLUMNS} columns; use fewer choices")
+
+
+def _constraints(c: Campaign) -> None:
+    from .expressions import Constraint
+
+    numeric = {n for n, p in c.parameters.items() if not isinstance(p, Categorical)}
+    for text in c.constraints:
+        names = Constraint(text).names
+        _known(f"constraints: {text!r}", names, numeric, "numeric parameter")
+        if not names:
+            raise ValueError(f"constraints: {text!r} names no parameter; leave it out")
+
+
+def _goal(c: Campaign) -> None:
+    _known("goal", c.goal.names, set(c.responses), "response")
+    if not c.goal.expression.names:
+        raise ValueError(f"goal: {c.goal.expression.text!r} names no response, so nothing can improve it")
+
+
+def _budget(c: Campaign) -> None:
+    for name, amount in c.budget_amounts.items():
+        if amount <= 0:
+            raise ValueError(f"budget.{name} = {amount}: must be above 0")
+    charged = {"trials"} | {r for s in c.sources for r in c.cost_of(s)}
+    knows_all_costs = all(s.cost is not None for s in c.sources.values())
+    if knows_all_costs and (idle := sorted(set(c.budget_amounts) - charged)):
+        raise ValueError(
+            f"budget.{idle[0]}: no source has a cost in {idle[0]!r}, so it would never end; give one a cost: "
+            f"{{{idle[0]}: ...}} or add trials: to the budget"
+        )
+    for source in c.sources if knows_all_costs else ():
+        for name, amount in c.cost_of(source).items():
+            if amount > c.budget_amounts.get(name, float("inf")):
+                raise ValueError(
+                    f"budget.{name} = {c.budget_amounts[name]:g}: one trial of {source!r} costs {amount:g}, so it "
+                    "could never run; raise the budget or leave the source out"
+                )
+
+
+def _belief(c: Campaign) -> None:
+    if c.belief in ("ensemble", "hybrid") and c.mechanistic is None:
+        raise ValueError(
+            f"belief = {c.belief!r}: needs a simulator with unknowns; give one unknowns: {{name: "
+            "{lognormal: [median, sd]}} or use belief: surrogate"
+        )
+    if c.belief in ("ensemble", "hybrid") and not c.instruments:
+        raise ValueError(f"belief = {c.belief!r}: needs an instrument whose readings correct the simulator; add one")
+    with_unknowns = [n for n in c.simulators if c.sources[n].unknowns]
+    if len(with_unknowns) > 1:
+        raise ValueError(
+            f"sources {', '.join(with_unknowns)} all have unknowns; give priors to one simulator only"
+        )
+    if c.n_initial is not None and c.n_initial > c.budget_amounts.get("trials", float("inf")):
+        raise ValueError(f"n_initial = {c.n_initial}: is more than budget.trials = {c.budget_amounts['trials']:g}")
+
+
+def _feasible(c: Campaign) -> None:
+    if not c.constraints:
+        return
+    from .feasible import find_feasible
+
+    if find_feasible(c.space, 1) is None:
+        raise ValueError(
+            f"constraints {', '.join(map(repr, c.constraints))}: no setting within the parameters' bounds keeps "
+            "them all; loosen one of them or widen a bound"
+        )
+
+
+RULES: tuple[Callable[[Campaign], None], ...] = (_names, _constraints, _goal, _budget, _belief, _feasible)
+
+
+def _known(where: str, used: Iterable[str], known: set[str], what: str) -> None:
+    for name in sorted(set(used) - known):
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+        raise CampaignError(f"{where}: {name!r} is no {what}; {hint}")

@@ -1,0 +1,210 @@
+"""The priorities, in one function: correct, stop, or propose; else wait.
+
+Laws:
+    * ``decide`` is pure: same state, same event. Its randomness comes from (campaign seed, seq).
+    * Fresh readings are assimilated before anything else is decided.
+    * Measuring, simulating and waiting compete in expected gain per unit of cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .belief import Belief, prior_belief
+from .errors import BeliefError
+from .records import Assimilated, Forecast, Innovation, Proposed, Stopped, Trial, Why
+from .records import Alternative as AlternativeRecord
+from .space import Array
+from .state import State
+from .stopping import DEFAULT, Rule
+
+MIN_COST_SHARE = 0.01  # of the dearest source: what costs nothing would otherwise be asked for ever
+
+
+def decide(state: State, *, stop: Rule = DEFAULT) -> Assimilated | Proposed | Stopped | None:
+    """The next event of the mind, or None: wait for the world."""
+    if state.fresh:
+        return assimilate(state)
+    verdict = stop.verdict(state)
+    if verdict is not None:
+        return verdict if not state.running else None  # what runs is waited for; it has been paid
+    return propose(state, [s for s in state.campaign.sources if _has_slot(state, s)])
+
+
+def assimilate(state: State) -> Assimilated:
+    """The belief corrected by the fresh readings, with each reading's innovation."""
+    belief = current_belief(state)
+    note = ""
+    try:
+        belief = belief.correct(state.evidence, state.fresh, _rng(state))
+    except BeliefError as error:  # the decision goes on from the older belief, and the ledger says so
+        note = f"not corrected: {error}"
+    return Assimilated(
+        trials=state.fresh,
+        innovations=tuple(i for n in state.fresh if (i := innovation(state, n)) is not None),
+        belief=belief.dump(),
+        note=note,
+    )
+
+
+def innovation(state: State, number: int) -> Innovation | None:
+    """Reading minus forecast of one trial; None where nothing was forecast."""
+    known = state.trials[number]
+    forecast, reading = known.trial.forecast, known.reading
+    if reading is None or not forecast.mean:
+        return None
+    difference = {r: reading.values[r] - forecast.mean[r] for r in forecast.mean}
+    z = {r: d / forecast.sd[r] for r, d in difference.items() if forecast.sd.get(r, 0.0) > 0}
+    return Innovation(trial=number, source=known.trial.source, difference=difference, z=z)
+
+
+def propose(state: State, free: Sequence[str], *, by: str = "agent") -> Proposed | None:
+    """The next trial.
+
+    Args:
+        state: with no fresh readings.
+        free: the sources that could begin a trial now.
+        by: "session" if somebody asked for a suggestion: then a busy source is no reason to wait.
+
+    Returns:
+        None where nothing is free, or where the best action is to wait for a source that is busy.
+    """
+    affordable = [s for s in state.campaign.sources if state.can_afford(state.campaign.cost_of(s))]
+    free = [s for s in free if s in affordable]
+    if not free:
+        return None
+    belief = current_belief(state)
+    wanted = initial_source(state, free)
+    if wanted is not None:
+        return _proposed(state, belief, wanted, _initial_row(state, wanted), _initial_why(state, wanted), by=by)
+    if belief.kind == "climatology":
+        source = state.campaign.target if state.campaign.target in free else free[0]
+        why = Why(text=f"space-filling setting of {source}: this belief does not choose")
+        return _proposed(state, belief, source, _initial_row(state, source), why, by=by)
+    if _is_initial_running(state):
+        return None
+    return _model_based(state, belief, affordable, free, by=by)
+
+
+def current_belief(state: State) -> Belief:
+    """The belief, or the prior where nothing was assimilated yet."""
+    return state.belief or prior_belief(state.campaign)
+
+
+def cost_share(state: State, source: str) -> float:
+    """What a trial of a source costs, as a fraction of the budget summed over its resources."""
+    shares = {
+        s: sum(state.campaign.cost_of(s).get(r, 0.0) / b for r, b in state.campaign.budget_amounts.items())
+        for s in state.campaign.sources
+    }
+    return max(shares[source], MIN_COST_SHARE * max(shares.values()))
+
+
+def n_initial(state: State, source: str) -> int:
+    """How many space-filling trials a source gets before the belief decides."""
+    campaign = state.campaign
+    d = len(campaign.parameters)
+    is_informed = campaign.belief_kind != "surrogate" or len(campaign.sources) > 1
+    if campaign.belief_kind == "climatology":
+        return 0
+    if source != campaign.target:
+        return 4 * d
+    return campaign.n_initial or (d // 2 + 1 if is_informed else 2 * d)
+
+
+def initial_source(state: State, free: Sequence[str]) -> str | None:
+    """The source whose initial design is not complete; simulators first, for they forecast the rest."""
+    target = state.campaign.target
+    others = [s for s in state.campaign.sources if s != target]
+    for source in others:
+        if source in free and state.n_proposed.get(source, 0) < n_initial(state, source):
+            return source
+    if any(state.n_running(s) and state.n_proposed.get(s, 0) <= n_initial(state, s) for s in others):
+        return None  # the first measurement waits until it can be forecast
+    if target in free and state.n_proposed.get(target, 0) < n_initial(state, target):
+        return target
+    return None
+
+
+def _is_initial_running(state: State) -> bool:
+    return any(state.n_running(s) and state.n_proposed.get(s, 0) <= n_initial(state, s) for s in state.campaign.sources)
+
+
+def _has_slot(state: State, source: str) -> bool:
+    return state.n_running(source) < state.campaign.n_slots(source)
+
+
+def _initial_row(state: State, source: str) -> Array:
+    from .design.initial import initial_setting
+
+    # One sequence for all sources would make the instrument repeat the simulator's settings.
+    place = list(state.campaign.sources).index(source)
+    return initial_setting(state.campaign.space, state.n_proposed.get(source, 0), state.campaign.seed + place)
+
+
+def _initial_why(state: State, source: str) -> Why:
+    k, n = state.n_proposed.get(source, 0) + 1, n_initial(state, source)
+    return Why(text=f"initial design of {source}: point {k} of {n} of a scrambled Sobol sequence")
+
+
+def _model_based(
+    state: State, belief: Belief, affordable: Sequence[str], free: Sequence[str], *, by: str
+) -> Proposed | None:
+    from .design.gain import choose
+
+    # Busy sources are weighed too: if one of them is worth more, the best action is to wait for it.
+    weighed = free if by == "session" else affordable
+    costs = {s: cost_share(state, s) for s in weighed}
+    choice = choose(belief, state.evidence, state.campaign, costs, weighed, _rng(state))
+    if choice is None or choice.source not in free:
+        return None
+    why = Why(text=choice.text, gain=choice.gain, cost=choice.cost, figures=dict(choice.figures))
+    decode = state.campaign.space.decode
+    alternatives = tuple(
+        AlternativeRecord(source=a.source, setting=decode(a.setting), gain=a.gain, cost=a.cost, note=a.note)
+        for a in choice.alternatives
+    )
+    return _proposed(state, belief, choice.source, choice.setting, why, alternatives, by=by)
+
+
+def _proposed(
+    state: State,
+    belief: Belief,
+    source: str,
+    row: Array,
+    why: Why,
+    alternatives: tuple[AlternativeRecord, ...] = (),
+    *,
+    by: str,
+) -> Proposed:
+    setting = state.campaign.space.decode(row)
+    trial = Trial(
+        number=len(state.trials) + 1,
+        source=source,
+        setting=setting,
+        forecast=forecast(state, belief, source, state.campaign.space.encode(setting)),
+        cost=state.campaign.cost_of(source),
+        why=why,
+        alternatives=alternatives,
+        unknowns=belief.unknowns(source),
+    )
+    return Proposed(trial=trial, by=by)  # type: ignore[arg-type]
+
+
+def forecast(state: State, belief: Belief, source: str, row: Array) -> Forecast:
+    """What the belief expects of one trial; empty while it knows nothing."""
+    prediction = belief.predict(state.evidence, source, row[None, :])
+    if prediction is None:
+        return Forecast()
+    names = state.campaign.responses
+    return Forecast(
+        mean=dict(zip(names, prediction.mean[0].tolist(), strict=True)),
+        sd=dict(zip(names, prediction.sd[0].tolist(), strict=True)),
+        basis=belief.kind,
+    )
+
+
+def _rng(state: State) -> np.random.Generator:
+    return np.random.default_rng([state.campaign.seed, state.seq])

@@ -1,0 +1,239 @@
+"""One currency for all actions: the expected gain towards the goal per share of the budget.
+
+The instrument is asked at the optimum of its acquisition function; a simulator where it would teach most about the
+settings that may be the best.
+
+Laws:
+    * A gain is never negative, and a source that says nothing about the target gains nothing.
+    * Between two readings of the target, other sources spend no more than one such reading costs: if the belief
+      trusts a simulator too much, the campaign pays at most twice for it, and the next reading sets the belief right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import BeliefError
+from .candidates import as_asked, distinct, without
+from .initial import initial_setting, spread_settings
+from .knowledge import Outlook, moments
+from .logei import FAILURES, Found, best_settings, likely_best
+from .objective import Objective
+from .utility import utility
+
+if TYPE_CHECKING:
+    from botorch.models.model import Model
+
+    from ..belief import Decider
+    from ..belief.evidence import Evidence
+    from ..campaign import Campaign
+    from ..space import Array
+
+N_REFERENCES = 40
+N_BEST = 15  # of them settings that were asked for already
+N_SPREAD = 128  # screened for the rest by what is expected of them
+N_SIMULATED = 16  # settings weighed of each other source
+NOTHING = 1e-6  # of the objective's spread: gains below it are rounding
+NOISE_FREE = 1e-2  # noise below this share of the readings' spread makes a repeat worthless
+
+
+@dataclass(frozen=True)
+class Option:
+    """An action that was weighed."""
+
+    source: str
+    setting: Array  # (c,) in the unit cube
+    gain: float  # in the units of the objective
+    cost: float  # share of the budget
+    note: str = ""
+
+    @property
+    def gain_per_cost(self) -> float:
+        """What the actions compete by."""
+        return self.gain / self.cost
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The action taken, why, and the best that were not."""
+
+    source: str
+    setting: Array  # (c,) in the unit cube
+    gain: float
+    cost: float
+    text: str
+    alternatives: tuple[Option, ...] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def gain_per_cost(self) -> float:
+        """What the actions compete by."""
+        return self.gain / self.cost
+
+
+def choose(
+    belief: Decider,
+    evidence: Evidence,
+    campaign: Campaign,
+    costs: Mapping[str, float],
+    allowed: Collection[str],
+    rng: np.random.Generator,
+) -> Choice | None:
+    """The action with the highest expected gain per cost.
+
+    Args:
+        belief: corrected by all of ``evidence``.
+        evidence: readings and pending settings.
+        campaign: for its goal and seed.
+        costs: of one trial of each source, as a share of the budget, > 0.
+        allowed: sources that are free and can be paid for.
+        rng: of this decision.
+
+    Returns:
+        None where waiting is best: the target is not allowed, and the others have spent their part.
+    """
+    target = evidence.target
+    try:
+        model = belief.target_model(evidence)
+        if model is None:
+            raise BeliefError("there are fewer than two readings")
+        objective = Objective.fit(campaign.goal, evidence.responses, _readings(evidence))
+        found = best_settings(
+            model, evidence, objective, avoid=_avoided(belief, model, evidence), seed=campaign.seed, rng=rng
+        )
+        options = _weighed(belief, model, evidence, objective, found, costs, allowed, campaign.seed)
+    except FAILURES as error:
+        return _without_model(evidence, campaign, costs, allowed, str(error))
+    others = [o for o in options if o.source != target and o.source in allowed]
+    is_spent = _is_spent(evidence, costs)
+    candidates = [o for o in options if o.source == target and target in allowed][:1] + ([] if is_spent else others)
+    if not candidates:
+        return None
+    return _chosen(candidates, options, objective, found, target, is_spent=is_spent and bool(others))
+
+
+def _weighed(
+    belief: Decider,
+    model: Model,
+    evidence: Evidence,
+    objective: Objective,
+    found: Found,
+    costs: Mapping[str, float],
+    allowed: Collection[str],
+    seed: int,
+) -> list[Option]:
+    """Every action with its gain: the target's in the order of the acquisition, others by falling gain."""
+    X_ref = references(model, evidence, objective, found, seed=seed)
+    outlook = Outlook.at(X_ref, model, objective)
+    target = evidence.target
+    gains = outlook.gains(belief.influence(evidence, target, found.X, X_ref))
+    notes = ["", *("next best setting" for _ in found.X[1:])]
+    options = [
+        Option(target, x, float(g), costs[target], note) for x, g, note in zip(found.X, gains, notes, strict=True)
+    ]
+    for source in sorted(set(allowed) - {target}):
+        X = without(X_ref, evidence.pending_at(source))
+        if not len(X):
+            continue
+        influence = belief.influence(evidence, source, X, X_ref)
+        strength = np.abs(influence / np.maximum(outlook.sd.max(axis=0), 1e-300)).sum(axis=(1, 2))
+        strongest = np.argsort(-strength, kind="stable")[:N_SIMULATED]
+        gains = outlook.gains(influence[strongest])
+        order = np.argsort(-gains, kind="stable")
+        options += [Option(source, X[strongest[k]], float(gains[k]), costs[source]) for k in order]
+    return options
+
+
+def references(model: Model, evidence: Evidence, objective: Objective, found: Found, *, seed: int) -> Array:
+    """Settings of which one may turn out best, (<= N_REFERENCES, c).
+
+    Those of the acquisition, the best that were asked for, and of a spread those with the highest utility.
+    """
+    best = likely_best(model, evidence, objective)[:N_BEST]
+    spread = spread_settings(evidence.space, N_SPREAD, start=0, seed=seed)
+    if len(spread):
+        mean, sd = moments(model, spread)
+        worst = float(objective.values(mean, lib=np).min())
+        spread = spread[np.argsort(-utility(objective, mean, sd, worst), kind="stable")]
+    return distinct(np.concatenate([found.X, best, spread]))[:N_REFERENCES]
+
+
+def _readings(evidence: Evidence) -> Array:
+    """(n, m): the target's, or everybody's while it has none or one."""
+    own = evidence.of(evidence.target).Y
+    return own if len(own) > 1 else np.concatenate([o.Y for o in evidence.observations.values() if len(o)])
+
+
+def _avoided(belief: Decider, model: Model, evidence: Evidence) -> Array:
+    """Settings of the target that are in flight or failed, and those that were read without noise."""
+    pending = evidence.pending_at(evidence.target)
+    asked = evidence.of(evidence.target)
+    prediction = belief.predict(evidence, evidence.target, asked.X_set[-1:]) if len(asked) > 1 else None
+    if prediction is None:
+        return pending
+    _, sd = moments(model, asked.X_set[-1:])
+    noise = np.sqrt(np.maximum(prediction.sd**2 - sd**2, 0.0))
+    is_noise_free = bool((noise <= NOISE_FREE * asked.Y.std(axis=0)).all())
+    return distinct(np.concatenate([pending, asked.X_set])) if is_noise_free else pending
+
+
+def _is_spent(evidence: Evidence, costs: Mapping[str, float]) -> bool:
+    """Whether the other sources have spent, since the target's last reading, what one such reading costs."""
+    last = max(evidence.of(evidence.target).trials, default=-1)
+    spent = sum(
+        costs.get(s, 0.0) * sum(t > last for t in o.trials)
+        for s, o in evidence.observations.items()
+        if s != evidence.target
+    )
+    return spent >= costs[evidence.target]
+
+
+def _chosen(
+    candidates: list[Option], options: list[Option], objective: Objective, found: Found, target: str, *, is_spent: bool
+) -> Choice:
+    best = max(candidates, key=lambda o: o.gain_per_cost)
+    is_nothing = all(o.gain <= NOTHING * objective.scale for o in candidates)
+    if is_nothing:
+        best = candidates[0]
+    rivals = _rivals(best, options)
+    figures = {f"gain_{o.source}": o.gain for o in (best, *rivals) if not o.note}
+    if best.source == target and np.isfinite(found.log_values[0]):
+        figures["log_ei"] = float(found.log_values[0])
+    text = _text(best, rivals, is_nothing=is_nothing, is_spent=is_spent)
+    text += f" ({found.note})" if found.note else ""
+    return Choice(best.source, best.setting, best.gain, best.cost, text, tuple(rivals), figures)
+
+
+def _rivals(best: Option, options: list[Option]) -> list[Option]:
+    """The best action of each other source, then the next settings of the target."""
+    firsts = {}
+    for o in options:
+        if o.source != best.source and o.source not in firsts:
+            firsts[o.source] = o
+    return [*firsts.values(), *(o for o in options if o.note and o is not best)][:5]
+
+
+def _text(best: Option, rivals: list[Option], *, is_nothing: bool, is_spent: bool) -> str:
+    if is_nothing:
+        return f"{best.source}: no action promises a gain; the setting with the highest expected improvement is taken"
+    text = f"{best.source}: expected gain {best.gain:.3g} for {best.cost:.2%} of the budget"
+    for o in rivals:
+        if not o.note:
+            text += f"; {o.source} promises at best {o.gain:.3g} for {o.cost:.2%}"
+    return text + (", but its part is spent until the next reading" if is_spent else "")
+
+
+def _without_model(
+    evidence: Evidence, campaign: Campaign, costs: Mapping[str, float], allowed: Collection[str], reason: str
+) -> Choice | None:
+    """The target at the next Sobol point."""
+    target = evidence.target
+    if target not in allowed:
+        return None
+    k = len(evidence.of(target)) + len(evidence.pending_at(target))
+    row = as_asked(evidence.space, initial_setting(evidence.space, k, campaign.seed)[None])[0]
+    return Choice(target, row, 0.0, costs[target], f"{target}: next Sobol point, since the belief cannot decide: {reason}")

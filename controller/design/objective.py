@@ -1,0 +1,97 @@
+"""The campaign's goal as the acquisition functions want it: larger is better, scaled to about one.
+
+Where an expression has no value (the logarithm of a negative sample), the sample counts as bad and infeasible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..goal import Goal
+
+if TYPE_CHECKING:
+    from botorch.acquisition.objective import GenericMCObjective
+    from torch import Tensor
+
+    from ..space import Array
+
+BAD = -1e3  # of a scaled objective without a value: far below anything that was read
+BROKEN = -1e3  # of a scaled margin without a value
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The goal over arrays of responses (..., m), in NumPy or torch.
+
+    Scaled values are (objective - centre) / scale, and margins over their own scale.
+    """
+
+    goal: Goal
+    responses: tuple[str, ...]
+    center: float
+    scale: float
+    margin_scales: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, goal: Goal, responses: tuple[str, ...], Y: Array) -> Objective:
+        """With the scales of the readings Y of shape (n, m)."""
+        plain = cls(goal, responses, 0.0, 1.0, (1.0,) * len(goal.constraints))
+        center, scale = _center_and_scale(plain._raw(Y, lib=np))
+        return cls(goal, responses, center, scale, tuple(_size(m) for m in plain._raw_margins(Y, lib=np)))
+
+    def values(self, Y: Any, *, lib: Any) -> Any:
+        """The scaled objective (...)."""
+        x = (self._raw(Y, lib=lib) - self.center) / self.scale
+        return lib.where(lib.isfinite(x), x, BAD)
+
+    def margins(self, Y: Any, *, lib: Any) -> list[Any]:
+        """Each scaled outcome margin (...), >= 0 where the constraint holds."""
+        margins = []
+        for m, s in zip(self._raw_margins(Y, lib=lib), self.margin_scales, strict=True):
+            margins.append(lib.where(lib.isfinite(m), m / s, BROKEN))
+        return margins
+
+    def for_botorch(self) -> tuple[GenericMCObjective, list[Callable[[Tensor], Tensor]] | None]:
+        """The Monte Carlo objective over samples (..., m), and callables that are negative where feasible."""
+        import torch
+        from botorch.acquisition.objective import GenericMCObjective
+
+        def constraint(k: int) -> Callable[[Tensor], Tensor]:
+            return lambda Y: -self.margins(Y, lib=torch)[k]
+
+        constraints = [constraint(k) for k in range(len(self.margin_scales))]
+        return GenericMCObjective(lambda Y, X=None: self.values(Y, lib=torch)), constraints or None
+
+    def _raw(self, Y: Any, *, lib: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return self.goal.objective(self._named(Y), lib=lib) + 0.0 * Y[..., 0]
+
+    def _raw_margins(self, Y: Any, *, lib: Any) -> list[Any]:
+        with np.errstate(all="ignore"):
+            return [m + 0.0 * Y[..., 0] for m in self.goal.margins(self._named(Y), lib=lib)]
+
+    def _named(self, Y: Any) -> dict[str, Any]:
+        return {name: Y[..., j] for j, name in enumerate(self.responses)}
+
+
+def _center_and_scale(x: Array) -> tuple[float, float]:
+    x = x[np.isfinite(x)]
+    if not len(x):
+        return 0.0, 1.0
+    return float(x.mean()), _spread(x)
+
+
+def _size(margin: Array) -> float:
+    """The usual size of a margin."""
+    margin = margin[np.isfinite(margin)]
+    return _spread(margin) if len(margin) else 1.0
+
+
+def _spread(x: Array) -> float:
+    """Standard deviation; the size of the values where they are all alike, 1 where that is 0."""
+    sd, size = float(x.std()), float(np.abs(x).max())
+    return sd if sd > 1e-12 * size else size or 1.0

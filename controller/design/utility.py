@@ -1,0 +1,52 @@
+"""What a belief about settings is worth: the expected objective, less what may be infeasible.
+
+U(x) = P(feasible) (E[objective] - worst), worked out with common random numbers, so that differences are smooth.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import ndtr
+
+if TYPE_CHECKING:
+    from ..space import Array
+    from .objective import Objective
+
+N_DRAWS = 16
+
+
+@lru_cache(maxsize=16)
+def normal_draws(n: int, m: int) -> Array:
+    """(n, m) standard normal numbers, the same ever: scrambled Sobol points and their mirror images."""
+    from scipy.stats import norm, qmc
+
+    half = norm.ppf(qmc.Sobol(m, scramble=True, rng=0).random(n // 2))
+    return np.concatenate([half, -half])
+
+
+def expected(objective: Objective, mean: Array, sd: Array) -> tuple[Array, Array]:
+    """The scaled objective's mean and the probability of being feasible.
+
+    Args:
+        objective: the goal.
+        mean: (..., m) of the responses.
+        sd: (..., m)
+
+    Returns:
+        Two arrays of shape (...). A margin is taken as normal, which is exact where a constraint is linear.
+    """
+    Y = mean[..., None, :] + sd[..., None, :] * normal_draws(N_DRAWS, mean.shape[-1])
+    values = objective.values(Y, lib=np).mean(axis=-1)
+    feasible = np.ones_like(values)
+    for margin in objective.margins(Y, lib=np):
+        feasible = feasible * ndtr(margin.mean(axis=-1) / np.maximum(margin.std(axis=-1), 1e-9))
+    return values, feasible
+
+
+def utility(objective: Objective, mean: Array, sd: Array, worst: float) -> Array:
+    """U of shape (...), scaled; ``worst`` is what an infeasible setting counts as."""
+    values, feasible = expected(objective, mean, sd)
+    return feasible * (values - worst) if objective.margin_scales else values

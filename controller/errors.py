@@ -1,0 +1,62 @@
+"""Every error that closedloop raises on purpose: one base, few children, split by who can act."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class ClosedLoopError(Exception):
+    """The base. Its text is one message for a person: name, value, rule, remedy."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a declaration: where, and what with its rule and remedy."""
+
+    path: tuple[str | int, ...]
+    text: str
+    line: int | None = None
+
+
+class CampaignError(ClosedLoopError, ValueError):
+    """The author of the campaign can mend it; nothing has run.
+
+    ``problems`` holds each problem apart where there are several.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class SourceError(ClosedLoopError):
+    """Whoever keeps the instrument or wrote the simulator can mend it."""
+
+    exit_code = 3
+
+
+class OutcomeUnknown(SourceError):
+    """A driver raises this when a command may have been carried out but no answer came."""
+
+
+class LedgerError(ClosedLoopError):
+    """Whoever keeps the ledger's file can mend it."""
+
+    exit_code = 4
+
+
+class LeaseHeld(LedgerError):
+    """Another controller writes this campaign; the message names it."""
+
+    exit_code = 5
+
+
+class BeliefError(ClosedLoopError):
+    """The data cannot carry the model that was asked for."""
+
+    exit_code = 6

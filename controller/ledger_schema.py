@@ -1,0 +1,118 @@
+"""What a ledger's file holds: its tables, triggers and views, as numbered migrations, and its hash chain.
+
+Laws:
+    * A migration that was released is never edited; a change is a new one at the end.
+    * ``event`` only grows: the file itself refuses UPDATE, DELETE and any ``seq`` but the next.
+    * A trial is proposed once and answered once: two unique indexes hold it.
+    * A row's hash covers the hash before it, so nothing behind the last row can change unseen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from .errors import LedgerError
+
+APPLICATION_ID = 0x636C6F6F  # "cloo": `file closedloop.db` tells it from any other SQLite file
+GENESIS = "0" * 64  # the hash before the first event
+
+_TABLES = (
+    """CREATE TABLE event (
+        campaign TEXT NOT NULL, seq INTEGER NOT NULL, time TEXT NOT NULL, kind TEXT NOT NULL,
+        trial INTEGER, payload TEXT NOT NULL, hash TEXT NOT NULL,
+        PRIMARY KEY (campaign, seq)) WITHOUT ROWID""",
+    "CREATE UNIQUE INDEX event_proposed ON event (campaign, trial) WHERE kind = 'proposed'",
+    "CREATE UNIQUE INDEX event_answered ON event (campaign, trial) WHERE kind IN ('observed', 'failed')",
+    """CREATE TABLE lease (
+        campaign TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, born REAL NOT NULL,
+        started TEXT NOT NULL, token TEXT NOT NULL, heartbeat TEXT NOT NULL)""",
+    """CREATE TABLE inbox (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, campaign TEXT NOT NULL, time TEXT NOT NULL,
+        trial INTEGER, payload TEXT NOT NULL, taken INTEGER)""",
+    "CREATE INDEX inbox_waiting ON inbox (campaign, id) WHERE taken IS NULL",
+)
+
+TRIGGERS = (
+    """CREATE TRIGGER event_is_dense BEFORE INSERT ON event
+        WHEN NEW.seq <> 1 + coalesce((SELECT max(seq) FROM event WHERE campaign = NEW.campaign), 0)
+        BEGIN SELECT raise(ABORT, 'an event takes the next seq of its campaign'); END""",
+    """CREATE TRIGGER event_is_not_changed BEFORE UPDATE ON event
+        BEGIN SELECT raise(ABORT, 'an event is never changed; append a new one'); END""",
+    """CREATE TRIGGER event_is_not_removed BEFORE DELETE ON event
+        BEGIN SELECT raise(ABORT, 'an event is never removed; append a new one'); END""",
+)
+
+_VIEWS = (
+    """CREATE VIEW trial AS
+        SELECT p.campaign, p.trial AS number,
+            p.payload ->> '$.trial.source' AS source,
+            p.payload -> '$.trial.setting' AS setting,
+            coalesce(a.kind, 'running') AS state,
+            p.time AS proposed, a.time AS answered,
+            round((julianday(a.time) - julianday(p.time)) * 86400, 3) AS seconds,
+            CASE WHEN coalesce(a.payload -> '$.reading.cost', '{}') = '{}'
+                THEN p.payload -> '$.trial.cost' ELSE a.payload -> '$.reading.cost' END AS cost,
+            a.payload -> '$.reading.achieved' AS achieved,
+            a.payload ->> '$.cause' AS cause, a.payload ->> '$.message' AS message,
+            p.payload ->> '$.by' AS proposed_by, p.seq AS proposed_seq, a.seq AS answered_seq
+        FROM event p LEFT JOIN event a
+            ON a.campaign = p.campaign AND a.trial = p.trial AND a.kind IN ('observed', 'failed')
+        WHERE p.kind = 'proposed'""",
+    """CREATE VIEW reading AS
+        WITH one AS (
+            SELECT o.campaign, o.trial, o.time, o.seq, p.payload ->> '$.trial.source' AS source,
+                r.key AS response, r.value AS value,
+                (SELECT value FROM json_each(o.payload, '$.reading.sd') WHERE key = r.key) AS sd,
+                (SELECT value FROM json_each(p.payload, '$.trial.forecast.mean') WHERE key = r.key)
+                    AS forecast_mean,
+                (SELECT value FROM json_each(p.payload, '$.trial.forecast.sd') WHERE key = r.key)
+                    AS forecast_sd
+            FROM event o JOIN json_each(o.payload, '$.reading.values') r
+            LEFT JOIN event p ON p.campaign = o.campaign AND p.trial = o.trial AND p.kind = 'proposed'
+            WHERE o.kind = 'observed')
+        SELECT campaign, trial, source, response, value, sd, forecast_mean, forecast_sd,
+            (value - forecast_mean) / nullif(forecast_sd, 0) AS z, time, seq
+        FROM one""",
+    """CREATE VIEW decision AS
+        SELECT campaign, trial, payload ->> '$.trial.source' AS source,
+            payload ->> '$.trial.why.text' AS why, payload ->> '$.trial.why.gain' AS gain,
+            payload ->> '$.trial.why.cost' AS cost, payload -> '$.trial.why.figures' AS figures,
+            json_array_length(payload, '$.trial.alternatives') AS n_alternatives,
+            payload -> '$.trial.alternatives' AS alternatives, time, seq
+        FROM event WHERE kind = 'proposed'""",
+)
+
+MIGRATIONS: list[tuple[str, ...]] = [(*_TABLES, *TRIGGERS, *_VIEWS)]  # number n leads to schema version n
+
+
+def row_hash(before: str, campaign: str, *, seq: int, time: str, kind: str, payload: str) -> str:
+    """The hash of one event; each part goes in with its length, so no two rows read alike."""
+    parts = (before, campaign, str(seq), time, kind, payload)
+    return hashlib.sha256("".join(f"{len(p)}:{p}" for p in parts).encode()).hexdigest()
+
+
+def check_identity(path: object, *, application_id: int, version: int, n_tables: int) -> None:
+    """Refuse a file that is no ledger.
+
+    Raises:
+        LedgerError: if it is another program's SQLite file.
+    """
+    is_ours = application_id == APPLICATION_ID
+    if not is_ours and (n_tables or application_id or version):
+        raise LedgerError(
+            f"{path} is a SQLite file of another program (application id {application_id:#x}, a ledger has "
+            f"{APPLICATION_ID:#x}); name another file with --ledger"
+        )
+
+
+def check_version(path: object, version: int) -> None:
+    """Refuse to write to a file that newer code made.
+
+    Raises:
+        LedgerError: if the file's schema is newer than this code.
+    """
+    if version > len(MIGRATIONS):
+        raise LedgerError(
+            f"{path} has ledger schema {version}, this closedloop knows up to {len(MIGRATIONS)} and will not "
+            "write to it; install a newer closedloop (reading still works)"
+        )

@@ -1,0 +1,184 @@
+"""What is written down: trials, forecasts, readings, innovations and the events that carry them.
+
+Laws:
+    * Every record is frozen and round-trips through JSON exactly: ``load(dump(r)) == r``.
+    * A number that is not finite never enters a record; the trial failed instead.
+    * A forecast is written before the reading that it forecasts.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+
+Value = float | int | str
+Setting = dict[str, Value]
+Cost = dict[str, float]
+
+
+def _finite(x: float) -> float:
+    if not math.isfinite(x):
+        raise ValueError(f"{x} is not finite; a reading must be a finite number, or the trial failed")
+    return x
+
+
+Finite = Annotated[float, AfterValidator(_finite)]
+
+
+class Record(BaseModel):
+    """A frozen value that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Forecast(Record):
+    """What the belief expects of one trial, per response; empty where nothing is known yet.
+
+    ``sd`` is the standard deviation of the *reading*: belief, model error and noise together.
+    """
+
+    mean: dict[str, Finite] = {}
+    sd: dict[str, Finite] = {}
+    basis: str = "none"  # the belief that spoke, e.g. "hybrid"
+
+
+class Alternative(Record):
+    """An action that was weighed and not taken."""
+
+    source: str
+    setting: Setting
+    gain: Finite  # expected gain towards the goal, in units of the objective
+    cost: Finite  # fraction of the budget
+    note: str = ""
+
+
+class Why(Record):
+    """The reason of a decision, in words and figures."""
+
+    text: str
+    gain: Finite | None = None
+    cost: Finite | None = None
+    figures: dict[str, Finite] = {}
+
+
+class Trial(Record):
+    """One experiment or simulation to be run: at most once on an instrument."""
+
+    number: int
+    source: str
+    setting: Setting
+    forecast: Forecast = Forecast()
+    cost: Cost = {}
+    why: Why = Why(text="")
+    alternatives: tuple[Alternative, ...] = ()
+    unknowns: dict[str, tuple[Finite, ...]] = {}  # a simulator's unknowns, one value a member
+
+
+class Reading(Record):
+    """What a source answered.
+
+    ``achieved`` holds what the source really did where that differs from the setting; the model is
+    told this. ``members`` holds a simulator's response per ensemble member.
+    """
+
+    values: dict[str, Finite]
+    sd: dict[str, Finite] = {}
+    achieved: Setting = {}
+    members: dict[str, tuple[Finite, ...]] = {}
+    cost: Cost = {}  # what it really cost, where that differs from what was declared
+    info: dict[str, Any] = {}  # device time, identity, raw replies: kept, not modelled
+
+
+class Innovation(Record):
+    """Reading minus forecast, per response; ``z`` in standard deviations of the forecast."""
+
+    trial: int
+    source: str
+    difference: dict[str, Finite]
+    z: dict[str, Finite]
+
+
+class Event(Record):
+    """One line of the ledger. ``seq`` and ``time`` are stamped by ``Ledger.append``."""
+
+    v: Literal[1] = 1
+    seq: int = 0
+    time: datetime | None = None
+
+
+class Started(Event):
+    """The campaign begins; the whole declaration stands here."""
+
+    kind: Literal["started"] = "started"
+    campaign: dict[str, Any]
+    provenance: dict[str, str] = {}
+
+
+class Proposed(Event):
+    """The next trial. It is written before the source is commanded."""
+
+    kind: Literal["proposed"] = "proposed"
+    trial: Trial
+    by: Literal["agent", "session", "person"] = "agent"
+    asked: tuple[str, ...] = ()  # the sources that a session asked a suggestion for
+
+
+class Observed(Event):
+    """A source answered a trial."""
+
+    kind: Literal["observed"] = "observed"
+    trial: int
+    reading: Reading
+
+
+class Failed(Event):
+    """A trial gave no usable reading."""
+
+    kind: Literal["failed"] = "failed"
+    trial: int
+    cause: Literal["error", "invalid", "timeout", "crashed", "unknown"]
+    message: str
+
+
+class Assimilated(Event):
+    """The belief was corrected by fresh readings; its numbers stand here, so replay refits nothing."""
+
+    kind: Literal["assimilated"] = "assimilated"
+    trials: tuple[int, ...]
+    innovations: tuple[Innovation, ...] = ()
+    belief: dict[str, Any]
+    note: str = ""  # what kept the belief from being corrected, if anything did
+
+
+class Noted(Event):
+    """Something that a person should know and no decision uses."""
+
+    kind: Literal["noted"] = "noted"
+    text: str
+
+
+class Stopped(Event):
+    """The campaign is over, and why."""
+
+    kind: Literal["stopped"] = "stopped"
+    reason: str
+    figures: dict[str, Finite] = {}
+
+
+AnyEvent = Annotated[
+    Started | Proposed | Observed | Failed | Assimilated | Noted | Stopped, Field(discriminator="kind")
+]
+EVENT: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+
+
+def dump_event(event: Event) -> str:
+    """The event as canonical JSON, without ``seq`` and ``time``, which the ledger keeps in columns."""
+    return event.model_dump_json(exclude={"seq", "time"})
+
+
+def load_event(payload: str, *, seq: int, time: datetime) -> AnyEvent:
+    """The inverse of ``dump_event``."""
+    return EVENT.validate_json(payload).model_copy(update={"seq": seq, "time": time})

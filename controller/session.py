@@ -1,0 +1,146 @@
+"""The same mind with somebody else's hands: suggest and ingest, on the same ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from .campaign import Campaign
+from .campaign_run import Best, best_of, check_same, start
+from .decide import assimilate, current_belief, forecast, propose
+from .errors import CampaignError, ClosedLoopError
+from .ledger import Ledger
+from .perform import reading_of
+from .records import Failed, Observed, Proposed, Reading, Setting, Trial, Why
+from .state import State, evolve, replay
+
+
+class Session:
+    """A campaign that is carried out by hand or by another program.
+
+    Example:
+        >>> with Session(campaign, ledger="lab.db") as session:
+        ...     trial, = session.suggest(1)
+        ...     session.ingest(trial.number, {"hardness": 61.2})
+    """
+
+    def __init__(self, campaign: Campaign, *, ledger: str | Path = "closedloop.db") -> None:
+        campaign = campaign.resolve()
+        self._book = Ledger.open(ledger, campaign.name)
+        try:
+            check_same(campaign, self._book)
+            self.state: State = replay(campaign, self._book.events())
+            if not self.state.is_started:
+                self.state = start(self.state, self._book)
+        except BaseException:
+            self._book.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the campaign back, so that another controller may write it."""
+        self._book.close()
+
+    @property
+    def pending(self) -> tuple[Trial, ...]:
+        """The trials that were suggested and not answered, oldest first."""
+        return tuple(self.state.trials[n].trial for n in self.state.running)
+
+    @property
+    def best(self) -> Best | None:
+        """The best reading of the target source so far."""
+        return best_of(self.state.campaign, self.state.best)
+
+    def suggest(self, n: int = 1, *, source: str | None = None) -> tuple[Trial, ...]:
+        """The next ``n`` trials, written down as proposed.
+
+        Args:
+            n: how many.
+            source: who will answer; the target source if absent.
+
+        Raises:
+            CampaignError: if there is no such source, or if n is below one.
+            ClosedLoopError: if the budget does not hold one trial more.
+        """
+        source = source if source is not None else self.state.campaign.target
+        if source not in self.state.campaign.sources:
+            raise CampaignError(f"source {source!r} is unknown; known: {', '.join(self.state.campaign.sources)}")
+        if n < 1:
+            raise CampaignError(f"n = {n}: ask for at least one suggestion")
+        return tuple(self._suggest_one(source) for _ in range(n))
+
+    def ingest(self, trial: int, answer: Mapping[str, Any] | Reading) -> None:
+        """Record what a trial gave, and correct the belief.
+
+        Args:
+            trial: its number.
+            answer: the responses by name, or a ``Reading`` with standard deviations and the achieved setting.
+
+        Raises:
+            CampaignError: if the trial is not pending, or if a response is missing, unknown or not finite.
+        """
+        self._check_pending(trial)
+        reading = self._reading(answer, what=f"trial {trial}")
+        self._append(Observed(trial=trial, reading=reading))
+        self._append(assimilate(self.state))
+
+    def fail(self, trial: int, reason: str) -> None:
+        """Record that a trial gave nothing."""
+        self._check_pending(trial)
+        self._append(Failed(trial=trial, cause="error", message=reason))
+
+    def add(self, setting: Setting, answer: Mapping[str, Any] | Reading, *, source: str | None = None) -> Trial:
+        """Record an experiment that the agent did not suggest; it is forecast before it is assimilated."""
+        campaign = self.state.campaign
+        source = source if source is not None else campaign.target
+        checked = campaign.space.check(setting)
+        reading = self._reading(answer, what="the added experiment")
+        belief = current_belief(self.state)
+        trial = Trial(
+            number=len(self.state.trials) + 1,
+            source=source,
+            setting=checked,
+            forecast=forecast(self.state, belief, source, campaign.space.encode(checked)),
+            cost=campaign.cost_of(source),
+            why=Why(text="a person's own experiment"),
+        )
+        self._append(Proposed(trial=trial, by="person"))
+        self._append(Observed(trial=trial.number, reading=reading))
+        self._append(assimilate(self.state))
+        return trial
+
+    def _suggest_one(self, source: str) -> Trial:
+        if self.state.fresh:
+            self._append(assimilate(self.state))
+        event = propose(self.state, [source], by="session")
+        if event is None:
+            raise ClosedLoopError(
+                f"no suggestion: the budget {self.state.campaign.budget_amounts} does not hold one more trial of "
+                f"{source!r} beside {dict(self.state.spent)} spent and {self.state.reserved} in flight"
+            )
+        self._append(event)
+        return event.trial
+
+    def _reading(self, answer: Mapping[str, Any] | Reading, *, what: str) -> Reading:
+        try:
+            return reading_of(answer, tuple(self.state.campaign.responses), what=what)
+        except ValueError as error:
+            raise CampaignError(str(error)) from error
+
+    def _check_pending(self, trial: int) -> None:
+        if trial not in self.state.running:
+            known: Sequence[int] = self.state.running
+            why = "was answered before" if trial in self.state.trials else "was never proposed"
+            raise CampaignError(f"trial {trial} {why}; pending: {', '.join(map(str, known)) or 'none'}")
+
+    def _append(self, event: Any) -> None:
+        self.state = evolve(self.state, self._book.append(event))

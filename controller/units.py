@@ -1,0 +1,67 @@
+"""Units, checked by pint, which is loaded only when a campaign is first declared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
+
+from .errors import CampaignError
+
+# What scientists write and pint does not know, or reads as something else.
+ALIASES = {"%": "percent", "°C": "degC", "": "dimensionless", "M": "mol/l"}
+
+_IS_TRUSTED: ContextVar[bool] = ContextVar("_IS_TRUSTED", default=False)
+
+
+@contextmanager
+def trusted() -> Iterator[None]:
+    """Within it units pass unseen: what stands in a ledger was checked when it was written."""
+    token = _IS_TRUSTED.set(True)
+    try:
+        yield
+    finally:
+        _IS_TRUSTED.reset(token)
+
+
+@lru_cache(maxsize=1)
+def _registry() -> Any:
+    import pint
+
+    return pint.UnitRegistry(autoconvert_offset_to_baseunit=True)
+
+
+def check_unit(unit: str) -> str:
+    """``unit`` itself, if pint knows it.
+
+    Raises:
+        CampaignError: if it is unknown.
+    """
+    return unit if not unit or _IS_TRUSTED.get() else _known_unit(unit)
+
+
+@lru_cache(maxsize=256)
+def _known_unit(unit: str) -> str:
+    try:
+        _registry().parse_units(ALIASES.get(unit, unit))
+    except Exception as error:
+        raise CampaignError(
+            f"unit {unit!r} is unknown; use one that pint knows, such as degC, min, mol/l, kg/m^3 or %"
+        ) from error
+    return unit
+
+
+def to_seconds(value: float | str) -> float:
+    """A duration in seconds; a plain number is taken as seconds.
+
+    Raises:
+        CampaignError: if the text is no duration.
+    """
+    if isinstance(value, int | float):
+        return float(value)
+    try:
+        return float(_registry().Quantity(value).to("second").magnitude)
+    except Exception as error:
+        raise CampaignError(f"{value!r} is not a duration; write seconds, '5 min' or '2 hours'") from error

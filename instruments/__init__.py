@@ -1,0 +1,1 @@
+"""Instruments: one device protocol a file; each measures at most once a trial."""

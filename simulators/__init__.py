@@ -1,0 +1,1 @@
+"""Simulators: pure models that may be run again; one model a file."""
