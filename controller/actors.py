@@ -162,9 +162,7 @@ class RayExecutor(Executor):
         with suppress(Exception):
             for slot in slots:
                 if slot.trial is not None:
-                    interrupted = (
-                        "interrupted to make the instrument safe; whether it was carried out is unknown"
-                    )
+                    interrupted = "interrupted to make the instrument safe; whether it was carried out is unknown"
                     self._ready.append(failed(slot.trial, "unknown", interrupted))
                 if slot.trial is not None or slot.fault:
                     self._revive(slot)
@@ -203,8 +201,8 @@ class RayExecutor(Executor):
             if slot.ref is not None:
                 asked = dict(slot.binding.resources) or "nothing"
                 slot.fault = (
-                    f"source {slot.binding.name!r} did not connect within {START_S:g} s; check that it is there, "
-                    f"and that Ray has free what it asks for ({asked})"
+                    f"source {slot.binding.name!r} did not connect within {START_S:g} s; check that it is "
+                    f"there, and that Ray has free what it asks for ({asked})"
                 )
             if slot.fault:
                 raise SourceError(slot.fault)
@@ -264,9 +262,7 @@ class RayExecutor(Executor):
             slot.fault = f"the process of source {name!r} ended while it got ready: {last_words}"
             return
         if slot.binding.kind == "instrument":
-            said = (
-                f"the process of {name!r} ended in the middle; whether the trial was carried out is unknown"
-            )
+            said = f"the process of {name!r} ended in the middle; whether the trial was carried out is unknown"
             self._ready.append(failed(trial, "unknown", f"{said}: {last_words}"))
         else:
             self._ready.append(failed(trial, "crashed", f"the process of {name!r} ended: {last_words}"))
@@ -280,9 +276,7 @@ class RayExecutor(Executor):
                 self._revive(slot)
             else:
                 slot.end()
-                slot.fault = (
-                    f"source {slot.binding.name!r} did not become ready in time; check that it is there"
-                )
+                slot.fault = f"source {slot.binding.name!r} did not become ready in time; check that it is there"
 
     def _revive(self, slot: _Slot) -> None:
         _kill(slot.actor)

@@ -262,17 +262,14 @@ class Campaign(_Declared):
         """The campaign with what its classes say filled in, so that a ledger needs no code to be read.
 
         Raises:
-            CampaignError: as ``bind``; or if a prior is given to something that the simulator does not have.
+            CampaignError: as ``bind``; or if a source does not know a parameter or an unknown.
         """
+        from .check import check_source
+
         specs = {}
         for name, binding in self.bind().items():
             spec = self.sources[name]
-            has = set(getattr(binding.cls, "unknowns", {}))
-            if strange := sorted(set(spec.unknowns) - has):
-                raise CampaignError(
-                    f"sources.{name}.unknowns.{strange[0]}: {spec.target} has no such unknown; it has "
-                    f"{', '.join(sorted(has)) or 'none'}"
-                )
+            check_source(self, name, binding.cls)
             cost = dict(spec.cost if spec.cost is not None else binding.cls.cost)
             specs[name] = {**spec.model_dump(), "cost": cost, "timeout": binding.timeout}
         resolved = Campaign(**{**self.to_dict(), "sources": specs})
@@ -316,9 +313,9 @@ def _target_of(cls: type[Source]) -> str:
 def _classes_in(sources: Any) -> dict[str, type[Source]]:
     """The classes that stand in a declaration, by the name of their source."""
     found: dict[str, type[Source]] = {}
-    for name, declared in (sources.items() if isinstance(sources, dict) else ()):
+    for name, declared in sources.items() if isinstance(sources, dict) else ():
         options = declared.values() if isinstance(declared, dict) else (declared,)
-        found.update({name: o for o in options if isinstance(o, type) and issubclass(o, Source)})
+        found.update((name, o) for o in options if isinstance(o, type) and issubclass(o, Source))
     return found
 
 
@@ -361,4 +358,3 @@ def _known_keys(path: tuple[str | int, ...]) -> list[str]:
     if "unknowns" in path:
         return ["normal", "lognormal"]
     return sorted({k for m in models.get(str(path[0]) if path else "", ()) for k in m.model_fields if k != "n_columns"})
-

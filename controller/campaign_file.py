@@ -98,7 +98,13 @@ def parse(text: str, *, name: str = "campaign") -> tuple[dict[str, Any], dict[tu
 def _check_events(text: str, name: str) -> None:
     """Refuse depth and alias bombs while they are still a stream of events."""
     from ruamel.yaml import YAML
-    from ruamel.yaml.events import AliasEvent, MappingEndEvent, MappingStartEvent, SequenceEndEvent, SequenceStartEvent
+    from ruamel.yaml.events import (
+        AliasEvent,
+        MappingEndEvent,
+        MappingStartEvent,
+        SequenceEndEvent,
+        SequenceStartEvent,
+    )
 
     depth = n_aliases = 0
     for event in YAML(typ="safe", pure=True).parse(text):
@@ -125,9 +131,7 @@ def _collect_lines(node: Any, path: tuple[str | int, ...], lines: dict[tuple[str
 
 
 def _located(error: CampaignError, name: str, lines: dict[tuple[str | int, ...], int]) -> CampaignError:
-    problems = [
-        Problem(p.path, p.text, _line_of(p, lines)) for p in error.problems or [Problem((), str(error))]
-    ]
+    problems = [Problem(p.path, p.text, _line_of(p, lines)) for p in error.problems or [Problem((), str(error))]]
     text = "\n".join(f"{name}:{p.line}: {p.text}" for p in problems)
     return CampaignError(text, problems)
 

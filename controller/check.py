@@ -12,6 +12,7 @@ from .parameters import Categorical
 
 if TYPE_CHECKING:
     from .campaign import Campaign
+    from .source import Source
 
 NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
 FUNCTIONS = frozenset({"exp", "log", "log10", "sqrt", "sin", "cos", "tanh", "abs", "min", "max"})
@@ -89,9 +90,7 @@ def _belief(c: Campaign) -> None:
         raise ValueError(f"belief = {c.belief!r}: needs an instrument whose readings correct the simulator; add one")
     with_unknowns = [n for n in c.simulators if c.sources[n].unknowns]
     if len(with_unknowns) > 1:
-        raise ValueError(
-            f"sources {', '.join(with_unknowns)} all have unknowns; give priors to one simulator only"
-        )
+        raise ValueError(f"sources {', '.join(with_unknowns)} all have unknowns; give priors to one simulator only")
     if c.n_initial is not None and c.n_initial > c.budget_amounts.get("trials", float("inf")):
         raise ValueError(f"n_initial = {c.n_initial}: is more than budget.trials = {c.budget_amounts['trials']:g}")
 
@@ -105,6 +104,26 @@ def _feasible(c: Campaign) -> None:
         raise ValueError(
             f"constraints {', '.join(map(repr, c.constraints))}: no setting within the parameters' bounds keeps "
             "them all; loosen one of them or widen a bound"
+        )
+
+
+def check_source(c: Campaign, name: str, cls: type[Source]) -> None:
+    """The rules between a campaign and the class of one of its sources.
+
+    Raises:
+        CampaignError: if the source does not know a parameter or an unknown, or lacks one.
+    """
+    obeyed = cls.parameters
+    if obeyed is not None:
+        _known("parameters", c.parameters, set(obeyed), f"parameter of source {name!r}")
+        if missing := sorted(set(obeyed) - set(c.parameters)):
+            raise CampaignError(f"parameters: source {name!r} also takes {missing[0]!r}; add it to the campaign")
+    spec = c.sources[name]
+    has = set(getattr(cls, "unknowns", {}))
+    if strange := sorted(set(spec.unknowns) - has):
+        raise CampaignError(
+            f"sources.{name}.unknowns.{strange[0]}: {spec.target} has no such unknown; it has "
+            f"{', '.join(sorted(has)) or 'none'}"
         )
 
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from .belief import Belief, prior_belief
 from .errors import BeliefError
-from .records import Assimilated, Forecast, Innovation, Proposed, Stopped, Trial, Why
 from .records import Alternative as AlternativeRecord
+from .records import Assimilated, Forecast, Innovation, Proposed, Stopped, Trial, Why
 from .space import Array
 from .state import State
 from .stopping import DEFAULT, Rule

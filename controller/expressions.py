@@ -23,7 +23,8 @@ MAX_LENGTH = 500
 MAX_DEPTH = 30
 
 # `yield` and `lambda` are good names of responses: Python's keywords are read as names.
-KEYWORD = re.compile(rf"\b({'|'.join(keyword.kwlist)})\b")
+WORDS = [word for word in keyword.kwlist if word.islower()]
+KEYWORD = re.compile(rf"\b({'|'.join(WORDS)})\b")
 SHIELD = "_name"
 
 BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -137,9 +138,7 @@ def _parse(text: str) -> ast.expr:
 
 def _names(tree: ast.expr) -> frozenset[str]:
     called = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
-    return frozenset(
-        _unshield(n.id) for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called
-    )
+    return frozenset(_unshield(n.id) for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called)
 
 
 def _unshield(name: str) -> str:

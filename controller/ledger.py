@@ -19,7 +19,6 @@ from typing import Self
 
 import sqlalchemy as sa
 import sqlalchemy.dialects.sqlite
-from pydantic import ValidationError
 from sqlmodel import Field, SQLModel, col
 
 from .errors import LedgerError
@@ -62,9 +61,7 @@ _IS_HOLDER = (
 # Compiled once: an append spends its time on the disk, not in the expression compiler.
 _INSERT = (
     sa.insert(EventRow)
-    .from_select(
-        _COLUMNS, sa.select(*(sa.bindparam(n) for n in _COLUMNS)).where(sa.exists().where(*_IS_HOLDER))
-    )
+    .from_select(_COLUMNS, sa.select(*(sa.bindparam(n) for n in _COLUMNS)).where(sa.exists().where(*_IS_HOLDER)))
     .compile(dialect=sqlalchemy.dialects.sqlite.dialect(paramstyle="named"))
     .string
 )
@@ -188,10 +185,8 @@ class Ledger:
             return message, None
         try:
             event = load_event(payload, seq=0, time=datetime.fromisoformat(time))
-        except ValidationError as error:
-            return message, Noted(
-                text=f"message {message} in the inbox is no event and was set aside: {error}"
-            )
+        except ValueError as error:
+            return message, Noted(text=f"message {message} in the inbox is no event and was set aside: {error}")
         if not isinstance(event, Observed | Failed) or event.trial != trial:
             return message, Noted(text=f"message {message} in the inbox answers no trial and was set aside")
         self._offered.add(trial)

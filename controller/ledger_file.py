@@ -85,16 +85,12 @@ def prepare(engine: sa.Engine, path: Path) -> None:
     if not path.parent.is_dir():
         raise LedgerError(f"ledger {path}: there is no folder {path.parent}; make it or name another file")
     if path.is_dir():
-        raise LedgerError(
-            f"ledger {path}: this is a folder; name a file in it, such as {path / 'closedloop.db'}"
-        )
+        raise LedgerError(f"ledger {path}: this is a folder; name a file in it, such as {path / 'closedloop.db'}")
     with connect(engine) as connection:
         _version(connection, path)
         mode = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar_one()
         if mode != "wal":
-            raise LedgerError(
-                f"ledger {path}: its disk offers no write-ahead log ({mode}); put it on a local disk"
-            )
+            raise LedgerError(f"ledger {path}: its disk offers no write-ahead log ({mode}); put it on a local disk")
         with immediate(driver_of(connection)):
             version = _version(connection, path)  # again: another process may have come first
             for number in range(version, len(MIGRATIONS)):

@@ -104,11 +104,7 @@ def _refuse_if_alive(holder: LeaseRow, now: datetime, path: Path) -> None:
     silence = now - datetime.fromisoformat(holder.heartbeat)
     if not (_is_running(holder) if is_here else silence <= STALE):
         return
-    remedy = (
-        "stop that process"
-        if is_here
-        else f"stop it there, or wait until it was silent for {STALE.seconds} s"
-    )
+    remedy = "stop that process" if is_here else f"stop it there, or wait until it was silent for {STALE.seconds} s"
     raise LeaseHeld(
         f"campaign {holder.campaign!r} in {path} is written by process {holder.pid} on {holder.host} since "
         f"{holder.started[:19]} UTC, and a campaign has one writer; {remedy}, or look on with "

@@ -75,9 +75,7 @@ class TrialRow:
 def _open(path: str | Path, *, mode: str = "ro") -> Iterator[sqlite3.Connection]:
     file = Path(path).expanduser().resolve()
     if not file.is_file():
-        raise LedgerError(
-            f"there is no ledger {file}; correct --ledger, or start a campaign with 'closedloop run'"
-        )
+        raise LedgerError(f"there is no ledger {file}; correct --ledger, or start a campaign with 'closedloop run'")
     try:
         with closing(sqlite3.connect(_uri(file, mode), uri=True, timeout=_BUSY_S)) as connection:
             connection.row_factory = sqlite3.Row
@@ -100,9 +98,7 @@ def _uri(file: Path, mode: str) -> str:
 def _check(connection: sqlite3.Connection, file: Path, mode: str) -> None:
     version = _pragma(connection, "user_version")
     n_tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    check_identity(
-        file, application_id=_pragma(connection, "application_id"), version=version, n_tables=n_tables
-    )
+    check_identity(file, application_id=_pragma(connection, "application_id"), version=version, n_tables=n_tables)
     if not n_tables:
         raise LedgerError(f"{file} is empty: no campaign was ever begun in it; correct --ledger")
     if mode != "ro":
@@ -127,9 +123,7 @@ def _choose(connection: sqlite3.Connection, path: object, campaign: str | None) 
     if campaign is None:
         raise LedgerError(f"{path} holds {len(known)} campaigns ({listed}); name one of them")
     if campaign not in known:
-        raise LedgerError(
-            f"campaign {campaign!r} is not in {path} (there: {listed}); correct the name or --ledger"
-        )
+        raise LedgerError(f"campaign {campaign!r} is not in {path} (there: {listed}); correct the name or --ledger")
     return campaign
 
 
@@ -158,9 +152,7 @@ def started(path: str | Path, campaign: str | None = None) -> Started:
         ).fetchone()
     event = load_event(payload, seq=seq, time=datetime.fromisoformat(time))
     if not isinstance(event, Started):
-        raise LedgerError(
-            f"campaign {name!r} in {path} begins with {event.kind!r}, not 'started'; run 'verify'"
-        )
+        raise LedgerError(f"campaign {name!r} in {path} begins with {event.kind!r}, not 'started'; run 'verify'")
     return event
 
 
@@ -172,9 +164,7 @@ def trials(path: str | Path, campaign: str | None = None) -> list[TrialRow]:
         for row in connection.execute("SELECT * FROM reading WHERE campaign = ? ORDER BY trial", (name,)):
             cells = {k: row[k] for k in ResponseRow.__dataclass_fields__}
             readings.setdefault(row["trial"], []).append(ResponseRow(**cells))
-        rows = connection.execute(
-            "SELECT * FROM trial WHERE campaign = ? ORDER BY number", (name,)
-        ).fetchall()
+        rows = connection.execute("SELECT * FROM trial WHERE campaign = ? ORDER BY number", (name,)).fetchall()
     return [_trial_row(row, tuple(readings.get(row["number"], ()))) for row in rows]
 
 
@@ -264,11 +254,7 @@ def _chain_problems(rows: list[sqlite3.Row]) -> Iterator[Problem]:
     broken: list[tuple[sqlite3.Row, str]] = []
     for row in rows:
         if row["seq"] > last + 1:
-            gap = (
-                f"event {last + 1} is"
-                if row["seq"] == last + 2
-                else f"events {last + 1} to {row['seq'] - 1} are"
-            )
+            gap = f"event {last + 1} is" if row["seq"] == last + 2 else f"events {last + 1} to {row['seq'] - 1} are"
             yield Problem(last + 1, f"{gap} missing: removed")
         elif _hash(row, before) != row["hash"]:
             broken.append((row, before))

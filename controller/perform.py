@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from .errors import CampaignError, ClosedLoopError, OutcomeUnknown, SourceError
-from .records import Failed, Observed, Reading, Trial
+from .records import Failed, Observed, Reading, Trial, dump_event
 from .source import Binding, Source
 
 Answer = Observed | Failed
@@ -38,9 +38,11 @@ def perform(source: Source, trial: Trial, binding: Binding) -> Answer:
         return failed(trial, "invalid" if is_bad_reading else "error", text_of(error))
     try:
         reading = reading_of(answer, binding.responses, what=repr(binding.name))
-    except CampaignError as error:
-        return failed(trial, "invalid", str(error))
-    return Observed(trial=trial.number, reading=reading)
+        observed = Observed(trial=trial.number, reading=reading)
+        dump_event(observed)  # what cannot be written must not get as far as the ledger
+    except (CampaignError, ValueError) as error:
+        return failed(trial, "invalid", _clean(str(error)))
+    return observed
 
 
 def _command(source: Any, trial: Trial, binding: Binding) -> object:
@@ -70,11 +72,9 @@ def reading_of(answer: object, responses: tuple[str, ...], *, what: str) -> Read
     wanted = responses or tuple(values)
     missing = [r for r in wanted if r not in values]
     if missing:
-        raise CampaignError(
-            f"{what} returned {sorted(map(str, values))} without {missing}; return each response"
-        )
+        raise CampaignError(f"{what} returned {sorted(map(str, values))} without {missing}; return each response")
     clean = {str(r): _number(values.pop(r), what, f"{r}") for r in wanted}
-    info = {str(k): _plain(v) for k, v in {**values, **info}.items()}
+    info = {_clean(str(k)): _plain(v) for k, v in {**values, **info}.items()}
     if not isinstance(answer, Reading):
         return Reading(values=clean, info=info)
     for part, numbers in (("sd", answer.sd), ("achieved", answer.achieved), ("cost", answer.cost)):
@@ -94,16 +94,15 @@ def _number(value: Any, what: str, name: str) -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise CampaignError(
-            f"{what} returned {name}={_short(value)}, which is not finite; raise an error instead"
-        )
+        raise CampaignError(f"{what} returned {name}={_short(value)}, which is not finite; raise an error instead")
     return number
 
 
 def _plain(value: Any) -> Any:
     """The value as JSON keeps it, or its text: what is not modelled must not spoil the ledger."""
+    plain = value.tolist() if hasattr(value, "tolist") else value
     try:
-        return json.loads(json.dumps(value.tolist() if hasattr(value, "tolist") else value, allow_nan=False))
+        return json.loads(_sound(json.dumps(plain, allow_nan=False, ensure_ascii=False)))
     except (TypeError, ValueError, RecursionError):
         return _short(value)
 
@@ -117,7 +116,11 @@ def _short(value: object) -> str:
 
 
 def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()[:MAX_TEXT]  # a lone surrogate cannot be written as JSON
+    return _sound(text)[:MAX_TEXT]
+
+
+def _sound(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written down
 
 
 def text_of(error: BaseException) -> str:
@@ -132,9 +135,7 @@ def text_of(error: BaseException) -> str:
     return _clean(f"{name}{said[: MAX_TEXT - 200]}{where}")
 
 
-def failed(
-    trial: Trial, cause: Literal["error", "invalid", "timeout", "crashed", "unknown"], message: str
-) -> Failed:
+def failed(trial: Trial, cause: Literal["error", "invalid", "timeout", "crashed", "unknown"], message: str) -> Failed:
     """The answer of a trial that gave no reading."""
     return Failed(trial=trial.number, cause=cause, message=message)
 

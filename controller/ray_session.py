@@ -14,6 +14,7 @@ import math
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from .errors import SourceError
 __all__ = ["RaySession", "ray"]
 
 _LOG = logging.getLogger(__name__)
+REACH_S = 5.0  # how long a cluster's head may take to be reached
 END_S = 10.0  # how long Ray's processes may take to end by themselves
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # "0": Ray binds 127.0.0.1, on every system
 _ENVIRONMENT = {
@@ -82,9 +84,7 @@ class RaySession:
         if not self._is_ours:
             return
         self._is_ours = False
-        family = [
-            p for root in self._roots if root.is_running() for p in (root, *root.children(recursive=True))
-        ]
+        family = [p for root in self._roots if root.is_running() for p in (root, *root.children(recursive=True))]
         ray.shutdown()
         _, alive = psutil.wait_procs(family, timeout=END_S)
         for process in alive:
@@ -93,6 +93,9 @@ class RaySession:
 
 
 def _join(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():  # Ray itself tries for minutes where nobody listens
+        socket.create_connection((host.removeprefix("ray://").strip("[]"), int(port)), timeout=REACH_S).close()
     token = Path.home() / ".ray" / "auth_token"
     if token.is_file() and token.stat().st_uid == os.getuid():
         token.chmod(0o600)  # Ray itself leaves it readable to all

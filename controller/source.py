@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -22,7 +23,7 @@ from .records import Cost
 Kind = Literal["instrument", "simulator"]
 
 
-class Source(ABC):  # noqa: B024 - the two children each have their own abstract method
+class Source(ABC):
     """What can answer a trial. Subclass ``Instrument`` or ``Simulator``, not this.
 
     Class attributes are the defaults of the campaign's entry for the source.
@@ -31,6 +32,7 @@ class Source(ABC):  # noqa: B024 - the two children each have their own abstract
     kind: ClassVar[Kind]
     cost: ClassVar[Cost] = {}
     timeout: ClassVar[float | None] = None  # seconds one trial may take
+    parameters: ClassVar[tuple[str, ...] | None] = None  # the names it obeys, checked against the campaign; None: any
     is_manual: ClassVar[bool] = False  # a person or another program answers, through `ingest`
 
     def connect(self) -> None:
@@ -123,6 +125,14 @@ def _as_source_class(thing: Any, target: str) -> type[Source]:
         )
     found: type[Source] = thing
     return found
+
+
+def parameters_of(function: Callable[..., Any], *, leave_out: Iterable[str] = ()) -> tuple[str, ...] | None:
+    """The names that a function takes; None where it takes any."""
+    taken = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in taken):
+        return None
+    return tuple(p.name for p in taken if p.name not in set(leave_out))
 
 
 def make_source(cls: type[Source], settings: Mapping[str, Any], *, name: str) -> Source:

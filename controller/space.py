@@ -58,9 +58,7 @@ class Space:
     @cached_property
     def continuous_columns(self) -> tuple[int, ...]:
         """The columns in which a gradient makes sense."""
-        return tuple(
-            self.columns[n].start for n, p in self.parameters.items() if isinstance(p, Continuous)
-        )
+        return tuple(self.columns[n].start for n, p in self.parameters.items() if isinstance(p, Continuous))
 
     def encode(self, setting: Setting) -> Array:
         """The row of a setting, shape (n_columns,)."""

@@ -56,7 +56,7 @@ N_RESULTS = 6
 MAX_LINE = 4096  # bytes; a client that sends a longer line is dropped
 
 
-class Refusal(Exception):  # noqa: N818 - the device's word for it
+class Refusal(Exception):
     """A command that the device does not carry out; it goes to the error queue."""
 
 
@@ -139,9 +139,7 @@ class Bench:
             return self._commands.get(header, self._unknown)(argument.strip())
         except Refusal as refusal:
             errors.append(str(refusal))
-            return (
-                f"{self._newest().id},{','.join([NOT_A_NUMBER] * N_RESULTS)}" if header == "FETCH?" else None
-            )
+            return f"{self._newest().id},{','.join([NOT_A_NUMBER] * N_RESULTS)}" if header == "FETCH?" else None
 
     def _unknown(self, _: str) -> None:
         raise Refusal('-113,"Undefined header"')
@@ -156,9 +154,7 @@ class Bench:
         if self.condition != IDLE:
             raise Refusal(f'-221,"Settings conflict; run {self._newest().id} is under way"')
         if not knob.low <= value <= knob.high:  # NaN is out of every range
-            raise Refusal(
-                f'-222,"Data out of range; SOUR:{header} takes {knob.low:g} to {knob.high:g}, not {text}"'
-            )
+            raise Refusal(f'-222,"Data out of range; SOUR:{header} takes {knob.low:g} to {knob.high:g}, not {text}"')
         self._heated = (self._now(), self._temperature())
         self.setpoints[header] = value
 
@@ -253,9 +249,7 @@ def _until_stdin_ends(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the bench until its stdin ends."""
-    parser = argparse.ArgumentParser(
-        prog="flow_reactor_bench", description="A flow reactor that speaks SCPI."
-    )
+    parser = argparse.ArgumentParser(prog="flow_reactor_bench", description="A flow reactor that speaks SCPI.")
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     parser.add_argument("--seed", type=int, default=0, help="of the reading noise")
     parser.add_argument("--time-scale", type=float, default=0.001, help="real seconds a device second")
@@ -263,15 +257,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--keep", action="store_true", help="outlive stdin")
     given = parser.parse_args(arguments)
     if not sys.stdin.isatty():
-        signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # Ctrl-C is the controller's; a device runs on to be made safe
-    log: Callable[[str], None] = (
-        (lambda text: None) if given.quiet else lambda text: print(text, file=sys.stderr)
-    )
-    asyncio.run(
-        _serve(Bench(seed=given.seed, time_scale=given.time_scale, log=log), given.port, is_kept=given.keep)
-    )
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the controller's; a device runs on to be made safe
+    log: Callable[[str], None] = (lambda text: None) if given.quiet else lambda text: print(text, file=sys.stderr)
+    asyncio.run(_serve(Bench(seed=given.seed, time_scale=given.time_scale, log=log), given.port, is_kept=given.keep))
 
 
 if __name__ == "__main__":

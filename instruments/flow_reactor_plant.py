@@ -65,12 +65,7 @@ def true_response(setting: Mapping[str, Any], *, n_runs: int = 0) -> dict[str, A
     tau = np.asarray(setting["residence_time"], dtype=float)
     temperature = achieved_temperature(np.asarray(setting["temperature"], dtype=float), tau)
     fed = FEED_DELIVERED * np.asarray(setting["concentration"], dtype=float)
-    amine = (
-        AMINE_DELIVERED
-        * (1.0 - WEAR_PER_RUN * n_runs)
-        * np.asarray(setting["equivalents"], dtype=float)
-        * fed
-    )
+    amine = AMINE_DELIVERED * (1.0 - WEAR_PER_RUN * n_runs) * np.asarray(setting["equivalents"], dtype=float) * fed
     c = _outlet(temperature, tau * 60.0, fed, amine)
     product = np.maximum(0.21021 * c[2], 1e-9)  # kg/L
     waste = 0.789 + 0.15909 * c[0] + 0.07112 * c[1] + 0.21021 * c[3] + 0.26133 * c[4]  # with the ethanol

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from ..controller.records import Cost, Reading, Setting
-from ..controller.source import Kind, Source
+from ..controller.source import Kind, Source, parameters_of
 
 
 class Instrument(Source):
@@ -18,6 +18,7 @@ class Instrument(Source):
 
     Example:
         >>> class Furnace(Instrument):
+        ...     parameters = ("temperature",)
         ...     cost = {"money": 1.0}
         ...     def measure(self, setting):
         ...         return {"hardness": 40 + setting["temperature"] / 30}
@@ -59,6 +60,7 @@ def instrument(
             "__module__": function.__module__,
             "cost": dict(cost or {}),
             "timeout": timeout,
+            "parameters": parameters_of(function),
             "measure": measure,
         }
         return type(function.__name__, (Instrument,), body)

@@ -61,14 +61,10 @@ class Mock(Instrument):
         """One measurement; see ``Instrument.measure``."""
         self.n_measured += 1
         if self._is_due(self.error_every):
-            raise SourceError(
-                f"mock: measurement {self.n_measured} was to fail (error_every={self.error_every})"
-            )
+            raise SourceError(f"mock: measurement {self.n_measured} was to fail (error_every={self.error_every})")
         self.is_safe = False
         time.sleep(self.delay_s)
-        values = {
-            k: float(v) + self.sd.get(k, 0.0) * self._rng.standard_normal() for k, v in self._true(setting)
-        }
+        values = {k: float(v) + self.sd.get(k, 0.0) * self._rng.standard_normal() for k, v in self._true(setting)}
         if self._is_due(self.unknown_every):
             raise OutcomeUnknown(f"mock: the answer of measurement {self.n_measured} was to be lost")
         if self._is_due(self.nan_every):

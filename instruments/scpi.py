@@ -87,9 +87,7 @@ class Link:
             raise LinkError(f"{self.resource}: the connection is closed; connect again before {command!r}")
         try:
             return action()
-        except (
-            Exception
-        ) as error:  # VisaIOError, OSError, a reply that is no text: no later answer can be trusted
+        except Exception as error:  # VisaIOError, OSError, a reply that is no text: no later answer can be trusted
             self.close()
             raise LinkError(
                 f"{self.resource} gave no answer to {command!r} ({error}); see that the device is on and "
@@ -190,9 +188,7 @@ class ScpiInstrument(Instrument):
         except ValueError:
             number = math.nan
         if not abs(number) < OVERLOAD:
-            raise SourceError(
-                f"{self.resource}: {text!r} for {command!r} is no finite number; see the device's range"
-            )
+            raise SourceError(f"{self.resource}: {text!r} for {command!r} is no finite number; see the device's range")
         return number
 
     def make_safe(self) -> None:
@@ -207,9 +203,7 @@ class ScpiInstrument(Instrument):
         finally:
             link.close()
         if error.partition(",")[0] not in NO_ERROR:
-            raise SourceError(
-                f"{self.resource} refused {self.safe_command!r}: {error}; switch it off by hand"
-            )
+            raise SourceError(f"{self.resource} refused {self.safe_command!r}: {error}; switch it off by hand")
 
 
 class FlowReactor(ScpiInstrument):
@@ -224,6 +218,7 @@ class FlowReactor(ScpiInstrument):
 
     identity: ClassVar[str] = "FLOWBENCH"
     safe_command: ClassVar[str] = "ABORT"
+    parameters: ClassVar[tuple[str, ...] | None] = ("temperature", "residence_time", "equivalents", "concentration")
     benches: ClassVar[dict[str, str]] = {"bench": "closedloop.instruments.flow_reactor_bench"}
     headers: ClassVar[dict[str, str]] = {
         "temperature": "SOUR:TEMP",  # degC
@@ -284,9 +279,7 @@ class FlowReactor(ScpiInstrument):
                 f"{self.resource} holds the result of run {found}, not of {run}; see who else commands it"
             )
         if len(fields) != len(self.relative_sd) + 2:
-            raise SourceError(
-                f"{self.resource}: {raw!r} for 'FETCH?' is not six numbers; see the device's version"
-            )
+            raise SourceError(f"{self.resource}: {raw!r} for 'FETCH?' is not six numbers; see the device's version")
         *values, temperature, device_time = [self.number(text, "FETCH?") for text in fields]
         named = dict(zip(self.relative_sd, values, strict=True))
         return Reading(

@@ -69,6 +69,7 @@ class FlowReactor(Simulator):
     """
 
     is_vectorised: ClassVar[bool] = True
+    parameters: ClassVar[tuple[str, ...] | None] = ("temperature", "residence_time", "equivalents", "concentration")
     unknowns: ClassVar[dict[str, float]] = {
         "k_a": 0.579,
         "k_b": 0.0270,
@@ -129,9 +130,7 @@ def _exposure(rates: list[Array], fed: Array, amine: Array, tau: Array) -> Array
     def slope(_: float, x: Array) -> Array:
         return _species(x * full, rates, fed, amine).c2 / amine
 
-    solved = solve_ivp(
-        slope, (0.0, 1.0), np.zeros_like(full), method="DOP853", rtol=1e-10, atol=1e-12, t_eval=[1.0]
-    )
+    solved = solve_ivp(slope, (0.0, 1.0), np.zeros_like(full), method="DOP853", rtol=1e-10, atol=1e-12, t_eval=[1.0])
     exposure: Array = solved.y[:, -1] * full
     return exposure
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..controller.records import Cost, Reading, Setting
-from ..controller.source import Kind, Source
+from ..controller.source import Kind, Source, parameters_of
 
 
 class Simulator(Source):
@@ -24,6 +24,7 @@ class Simulator(Source):
 
     Example:
         >>> class Decay(Simulator):
+        ...     parameters = ("time",)
         ...     unknowns = {"rate": 0.3}
         ...     def simulate(self, setting, unknowns):
         ...         return {"left": 2.718281828 ** (-unknowns["rate"] * setting["time"])}
@@ -91,6 +92,7 @@ def simulator(
             "__module__": function.__module__,
             "cost": dict(cost or {}),
             "timeout": timeout,
+            "parameters": parameters_of(function, leave_out=unknowns or ()),
             "unknowns": dict(unknowns or {}),
             "simulate": simulate,
         }

@@ -1,11 +1,11 @@
-"""The ensemble transform Kalman analysis: deterministic, so the same ensemble and observation give the same analysis.
+"""The ensemble transform Kalman analysis: how an observation moves and narrows an ensemble, without chance.
 
 Bishop, Etherton and Majumdar, Mon. Weather Rev. 2001, 129, 420; the symmetric square root of Hunt, Kostelich
 and Szunyogh, Physica D 2007, 230, 112. Letters: E ensemble (N, p), H the observed quantities, y the
 observation, R the covariance of its error, d the innovation.
 
 Laws:
-    * Linear H and Gaussian errors: the analysed mean and covariance are the exact posterior of the ensemble's.
+    * Linear H, Gaussian errors: the analysed mean and covariance are the exact posterior of the ensemble's.
     * The spread of no direction grows; where R is infinite nothing changes.
 """
 
@@ -61,7 +61,9 @@ def _whitened(A: Array, d: Array, R: Array) -> tuple[Array, Array]:
     try:
         L = np.linalg.cholesky(R)
     except np.linalg.LinAlgError as error:
-        raise BeliefError("the observation error's covariance is not positive definite; enlarge its diagonal") from error
+        raise BeliefError(
+            "the observation error's covariance is not positive definite; enlarge its diagonal"
+        ) from error
     white: Array = scipy.linalg.solve_triangular(L, np.column_stack([A.T, d]), lower=True)
     return white[:, :-1].T, white[:, -1]
 
@@ -90,7 +92,9 @@ def estimate_inflation(HE: Array, y: Array, R: Array, *, previous: float = 1.0, 
     one innovation's estimate bounded and smoothed over time.
 
     Args:
-        HE: (N, k); y: (k,); R: (k,) variances, as for ``analyse``.
+        HE: (N, k) what each member forecasts.
+        y: (k,) what was observed.
+        R: (k,) variances.
         previous: the last estimate.
         weight: of the new estimate against the last.
 

@@ -1,4 +1,4 @@
-"""What is achieved when a setting is requested: a shift linear in the settings, learned from what was read back.
+"""What is achieved when a setting is requested: a linear shift, learned from what was read back.
 
 Bayesian linear regression with a prior about no shift at all, so that few readings move it little. The
 settings stand in the unit cube; one-hot columns of categorical parameters are left alone.

@@ -1,4 +1,4 @@
-"""What a belief's numbers and the evidence make together: the runs, the readings, the emulator, the joint Gaussian.
+"""What a belief's numbers and the evidence make together: runs, readings, emulator, joint Gaussian.
 
 Everything that the assimilated simulator predicts or corrects is worked out from an ``Assembly``.
 """
@@ -97,7 +97,8 @@ class Assembly:
     def next_noise(self, readings: Readings) -> Array:
         """(m,) variance of a reading to come: the mean of those before."""
         past = readings.given if readings.given.shape[1] else np.full((len(self.theta), 1), np.nan)
-        return discrepancy.noise_variance(np.array(self.theta), past).mean(axis=1)
+        variance: Array = discrepancy.noise_variance(np.array(self.theta), past).mean(axis=1)
+        return variance
 
 
 def rows_of(evidence: Evidence, trials: Sequence[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""The running mean and variance of each source's readings: the least that a belief can know, and what others must beat.
+"""The running mean and variance of each source's readings: what every other belief must beat.
 
 Welford, Technometrics 1962, 4, 419: one pass, stable, so a reading costs the same at trial 10,000 as at 1.
 """
@@ -59,7 +59,7 @@ class Climatology:
     sources: Mapping[str, Moments] = field(default_factory=dict)
 
     @classmethod
-    def prior(cls, campaign: Campaign) -> Climatology:  # noqa: ARG003 - the same for every campaign
+    def prior(cls, campaign: Campaign) -> Climatology:
         """Before any reading."""
         return cls()
 
@@ -68,7 +68,7 @@ class Climatology:
         """The inverse of ``dump``."""
         return cls({k: Moments(v["n"], tuple(v["mean"]), tuple(v["squares"])) for k, v in dump["sources"].items()})
 
-    def correct(self, evidence: Evidence, fresh: tuple[int, ...], rng: np.random.Generator) -> Climatology:  # noqa: ARG002
+    def correct(self, evidence: Evidence, fresh: tuple[int, ...], rng: np.random.Generator) -> Climatology:
         """With the readings of the trials ``fresh``; reads no others."""
         wanted = set(fresh)
         changed = {}
@@ -79,22 +79,20 @@ class Climatology:
             changed[name] = moments
         return replace(self, sources={**self.sources, **changed})
 
-    def predict(self, evidence: Evidence, source: str, X: Array) -> Prediction | None:  # noqa: ARG002
+    def predict(self, evidence: Evidence, source: str, X: Array) -> Prediction | None:
         """The mean of all readings of ``source``, at every setting alike."""
         moments = self.sources.get(source)
         if moments is None or moments.n < MIN_READINGS:
             return None
         return Prediction(np.tile(moments.mean, (len(X), 1)), np.tile(moments.sd, (len(X), 1)))
 
-    def unknowns(self, source: str) -> dict[str, tuple[float, ...]]:  # noqa: ARG002
+    def unknowns(self, source: str) -> dict[str, tuple[float, ...]]:
         """None: a simulator runs at its nominal values."""
         return {}
 
     def dump(self) -> dict[str, Any]:
         """Plain data."""
-        sources = {
-            k: {"n": v.n, "mean": list(v.mean), "squares": list(v.squares)} for k, v in self.sources.items()
-        }
+        sources = {k: {"n": v.n, "mean": list(v.mean), "squares": list(v.squares)} for k, v in self.sources.items()}
         return {"kind": self.kind, "sources": sources}
 
 

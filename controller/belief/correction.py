@@ -1,4 +1,4 @@
-"""How readings correct the members: each against its forecast, or all again where the emulator has learned anew.
+"""How readings correct the members: each against its forecast, or all again for a better emulator.
 
 The forecast of a reading is each member's own, given the readings before; what is left to the error is the
 emulator's error, the discrepancy and the noise. For a linear simulator the members then are a sample of the
@@ -61,7 +61,8 @@ def take_in(
     G, level = _forecast_weights(emulator, joint, past, new)
 
     def forecast(Z: Array) -> Array:
-        return (np.einsum("mn,mnN->Nm", G, assembly.outputs(_bounded(Z)).F) + level).astype(float)
+        forecasts: Array = np.einsum("mn,mnN->Nm", G, assembly.outputs(_bounded(Z)).F) + level
+        return forecasts
 
     Z = analyse_in_steps(_inflated(Z, inflation), forecast, y, R, n_steps=N_STEPS)
     return Corrected(alive(Z, prior), inflation)
@@ -117,8 +118,8 @@ def learn_discrepancy(
 
 def alive(Z: Array, prior: Array) -> Array:
     """The members, brought back towards the prior where they are not finite or all but equal."""
-    lost = ~np.isfinite(Z).all(axis=1)
-    Z = np.where(lost[:, None], prior, _bounded(np.where(np.isfinite(Z), Z, 0.0)))
+    is_whole = np.isfinite(Z).all(axis=1, keepdims=True)  # (N, 1)
+    Z = np.where(is_whole, _bounded(np.where(np.isfinite(Z), Z, 0.0)), prior)
     spread = float(np.sqrt(Z.var(axis=0, ddof=1).mean()))
     if spread >= MIN_SPREAD:
         return Z

@@ -1,9 +1,9 @@
 """What the simulator lacks: a Gaussian process over the settings, learned from readings minus forecasts.
 
-Kennedy and O'Hagan, J. R. Stat. Soc. B 2001, 63, 425. Its hyperparameters are maximal a posteriori, with priors
-that expect a discrepancy of some 15 % of what the simulator varies, so that a few readings claim little. The
-members carry what is not known of the unknowns, so the likelihood is averaged over them (the M-step of
-Dempster, Laird and Rubin, J. R. Stat. Soc. B 1977, 39, 1).
+Kennedy and O'Hagan, J. R. Stat. Soc. B 2001, 63, 425. Its hyperparameters are maximal a posteriori, with
+priors that expect a discrepancy of some 15 % of what the simulator varies, so that a few readings claim
+little. The members carry what is not known of the unknowns, so the likelihood is averaged over them (the
+M-step of Dempster, Laird and Rubin, J. R. Stat. Soc. B 1977, 39, 1).
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def covariance(theta: Tensor, A: Tensor, B: Tensor) -> Tensor:
 
     Args:
         theta: (c + 2,) or (m, c + 2) logarithms: lengths, sd, noise.
-        A: (..., a, c); B: (..., b, c).
+        A: (..., a, c) settings.
+        B: (..., b, c) others.
     """
     c = A.shape[-1]
     return theta[..., c, None, None].exp().square() * matern(A, B, theta[..., None, :c].exp())

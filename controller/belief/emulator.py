@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .kriging import LogNormal, as_tensor, cholesky, fit_map, log_likelihood, matern
+from .kriging import LogNormal, as_tensor, cholesky, fit_map, log_likelihood, lower_solve, matern
 from .regression import Outputs, outputs_of
 from .scales import Scales, may_be_log
 
@@ -51,7 +51,12 @@ class Learned:
     def dump(self) -> dict[str, Any]:
         """Plain data."""
         theta = [list(row) for row in self.theta]
-        return {"n_runs": self.n_runs, "n_linked": self.n_linked, "scales": self.scales.dump(), "theta": theta}
+        return {
+            "n_runs": self.n_runs,
+            "n_linked": self.n_linked,
+            "scales": self.scales.dump(),
+            "theta": theta,
+        }
 
     @classmethod
     def load(cls, dump: dict[str, Any]) -> Learned:
@@ -93,19 +98,19 @@ class Emulator:
         return Emulator(self.X, self.theta[k], self.noise[k], self.L[k], self.W[k])
 
     def kernel(self, A: Tensor, B: Tensor) -> Tensor:
-        """The covariance before any run, (m, a, b)."""
+        """Before any run, (m, a, b)."""
         return covariance(self.theta, A, B)
 
     def members(self, X: Tensor) -> Tensor:
-        """What each member answers at X (..., a, c): (..., a, N)."""
+        """Each one's answers at X (..., a, c): (..., a, N)."""
         return self.kernel(X, self.X) @ self.W
 
     def root(self, X: Tensor) -> Tensor:
-        """(..., n, a), so that the covariance given the runs is kernel(A, B) - root(A)' root(B)."""
-        return torch.linalg.solve_triangular(self.L, self.kernel(self.X, X), upper=False)
+        """Whose product the runs take off the covariance: it becomes kernel(A, B) - root(A)' root(B); (..., n, a)."""
+        return lower_solve(self.L, self.kernel(self.X, X))
 
     def own_variance(self, X: Tensor) -> Tensor:
-        """The diagonal of ``kernel(X, X)``, (..., a)."""
+        """The variance before any run, (..., a)."""
         sd, slope = self.theta[..., -2:-1].exp(), self.theta[..., -1:].exp()
         return CONSTANT + slope.square() * (X - 0.5).square().sum(-1) + sd.square()
 
@@ -114,7 +119,7 @@ class Emulator:
         return (self.own_variance(X) - self.root(X).square().sum(-2)).clamp_min(0.0)
 
     def weights(self, X: Tensor) -> Tensor:
-        """(m, a, n): members(X) = weights(X) F for the outputs F of any members."""
+        """What makes of the outputs F of any members their answers at X: (m, a, n)."""
         return torch.cholesky_solve(self.kernel(self.X, X), self.L).mT
 
 
@@ -123,7 +128,8 @@ def covariance(theta: Tensor, A: Tensor, B: Tensor) -> Tensor:
 
     Args:
         theta: (c + 2,) or (m, c + 2) logarithms: lengths, sd, slope.
-        A: (..., a, c); B: (..., b, c).
+        A: (..., a, c) settings.
+        B: (..., b, c) others.
     """
     c = A.shape[-1]
     sd, slope = theta[..., c, None, None].exp(), theta[..., c + 1, None, None].exp()
@@ -142,18 +148,20 @@ def learn(
     """Hyperparameters from the members' mean answers, links from which scale they fit better.
 
     Args:
-        X: (n, c) simulated settings, and ``runs`` what came of each.
+        X: (n, c) simulated settings.
+        runs: what came of each.
         Z: (N, p) today's members.
         readings: (j, m) of the instrument; a logarithm must exist of them too.
+        unknowns: their priors.
         last: what was learned before; the fit starts there.
     """
     answers = [run.Y for run in runs]
     m = answers[0].shape[1]
     linear, logs = np.zeros(m, dtype=bool), may_be_log(answers, readings)
-    now = np.array(last.scales.is_log) & logs if last else linear
+    now = np.asarray(last.scales.is_log, dtype=bool) & logs if last else linear
     is_choosing = len(X) >= MIN_FOR_LOG and len(X) >= 2 * (last.n_linked if last else 0)
     links = [logs, linear] if is_choosing and logs.any() else [now]
-    fits = [_fit(X, runs, Z, unknowns, Scales.of(answers, link), last) for link in links]
+    fits = [_fit(X, runs, Z, unknowns=unknowns, scales=Scales.of(answers, link), last=last) for link in links]
     chosen, theta = now, fits[0][0]
     if len(fits) > 1:
         margin = np.where(now, -MIN_GAIN, MIN_GAIN)
@@ -164,7 +172,7 @@ def learn(
 
 
 def _fit(
-    X: Array, runs: Sequence[Members], Z: Array, unknowns: Unknowns, scales: Scales, last: Learned | None
+    X: Array, runs: Sequence[Members], Z: Array, *, unknowns: Unknowns, scales: Scales, last: Learned | None
 ) -> tuple[Array, Array]:
     """Hyperparameters (m, c + 2), and the log likelihood (m,) of the mean answers in their own units."""
     outputs = outputs_of(runs, Z, unknowns=unknowns, scales=scales)

@@ -1,7 +1,8 @@
-"""The assimilated simulator: an ensemble of its unknowns that readings correct, alone or with a learned discrepancy.
+"""The assimilated simulator: an ensemble of its unknowns, corrected by readings; and its discrepancy.
 
-Kennedy and O'Hagan, J. R. Stat. Soc. B 2001, 63, 425: reading = simulator(setting, unknowns) + discrepancy(setting)
-+ noise. Simulator runs teach the emulator, readings correct the unknowns and teach the discrepancy.
+Kennedy and O'Hagan, J. R. Stat. Soc. B 2001, 63, 425: a reading is simulator(setting, unknowns) plus
+discrepancy(setting) plus noise. Runs of the simulator teach the emulator; readings correct the unknowns and
+teach the discrepancy.
 
 Laws:
     * Runs are not called for here: what the simulator was not asked, the emulator must guess, with its error.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 MIN_RUNS = 3  # with fewer the emulator says nothing
 
+B = TypeVar("B", bound="Ensemble")
 Numbers = tuple[tuple[float, ...], ...]
 
 
@@ -109,23 +111,26 @@ class Ensemble:
             "inflation": self.inflation,
         }
 
-    def correct(self, evidence: Evidence, fresh: tuple[int, ...], rng: np.random.Generator) -> Self:  # noqa: ARG002
-        """After the fresh readings: emulator, then each waiting reading against its forecast, then discrepancy."""
+    def correct(self, evidence: Evidence, fresh: tuple[int, ...], rng: np.random.Generator) -> Self:
+        """Emulator, then each waiting reading against its forecast, then discrepancy."""
         belief = replace(self, actuation=Actuation.learn(evidence.space, evidence.of(evidence.target)))
         runs = Runs.of(evidence.of(self.simulator), len(self.priors.names))
         if len(runs) < MIN_RUNS:
             return belief
         is_due = belief.learned is None or belief.learned.is_due(len(runs))
         if is_due:
-            belief = belief._relearned(evidence, runs)
+            belief = _relearned(belief, evidence, runs)
         known = set(belief.assimilated)
         waiting = [t for t in evidence.of(evidence.target).trials if t not in known]
+        if belief.learned is None or not (waiting or is_due):
+            return belief
+        assembly = Assembly(runs, belief.priors, belief.learned, belief.theta)
         for trial in waiting:
-            belief = belief._corrected(evidence, runs, trial)
-        return belief._with_discrepancy(evidence, runs) if waiting or is_due else belief
+            belief = _corrected(belief, evidence, assembly, trial)
+        return _with_discrepancy(belief, evidence, assembly)
 
     def predict(self, evidence: Evidence, source: str, X: Array) -> Prediction | None:
-        """Of the target: members, emulator's error, discrepancy and noise; of the simulator: the members' mean."""
+        """Of the target, all parts and noise together; of the simulator, the mean of a run's members."""
         if source not in (evidence.target, self.simulator):
             return None
         assembly = self._assembly(evidence)
@@ -133,7 +138,7 @@ class Ensemble:
             return None
         if source == self.simulator:
             return self._predict_simulator(assembly, X)
-        readings = self._readings(evidence)
+        readings = _known(self, evidence, assembly.learned)
         joint = self._joint(assembly, readings)
         point = joint.at(as_tensor(self.actuation.achieved(X)))
         variance = joint.variance(point).numpy().T + assembly.next_noise(readings)
@@ -153,7 +158,7 @@ class Ensemble:
             return None
         from .target_model import target_model
 
-        joint = self._joint(assembly, self._readings(evidence))
+        joint = self._joint(assembly, _known(self, evidence, assembly.learned))
         return target_model(joint, scales=assembly.learned.scales, actuation=self.actuation)
 
     def influence(self, evidence: Evidence, source: str, X: Array, X_ref: Array) -> Array:
@@ -161,8 +166,8 @@ class Ensemble:
         assembly = self._assembly(evidence)
         if assembly is None or source not in (evidence.target, self.simulator):
             return np.zeros((len(X), len(X_ref), len(evidence.responses)))
-        readings = self._readings(evidence)
-        runs = assembly.emulator(self._Z).with_pending(evidence.pending_at(self.simulator))
+        readings = _known(self, evidence, assembly.learned)
+        runs = assembly.emulator(self.Z).with_pending(evidence.pending_at(self.simulator))
         joint = assembly.joint(runs, readings)
         noise = as_tensor(assembly.next_noise(readings))
         reference = joint.at(as_tensor(self.actuation.achieved(X_ref)))
@@ -177,18 +182,18 @@ class Ensemble:
 
     def unknown_samples(self) -> UnknownSamples:
         """Today's members."""
-        return UnknownSamples(self.priors.names, self.priors.to_physical(self._Z))
+        return UnknownSamples(self.priors.names, self.priors.to_physical(self.Z))
 
     def prior_samples(self) -> UnknownSamples:
         """The members before any reading."""
-        return UnknownSamples(self.priors.names, self.priors.to_physical(self._prior_Z))
+        return UnknownSamples(self.priors.names, self.priors.to_physical(self.prior_Z))
 
     def discrepancy_at(self, evidence: Evidence, X: Array) -> Prediction | None:
         """What is added to the simulator at requested settings X (n, c), in the units of the responses."""
         assembly = self._assembly(evidence)
         if assembly is None:
             return None
-        joint = self._joint(assembly, self._readings(evidence))
+        joint = self._joint(assembly, _known(self, evidence, assembly.learned))
         point = joint.at(as_tensor(self.actuation.achieved(X)))
         added = joint.discrepancy(point)
         scales = assembly.learned.scales
@@ -197,11 +202,13 @@ class Ensemble:
         return Prediction(whole - without, scales.slope(whole) * added.sd.numpy().T)
 
     @property
-    def _Z(self) -> Array:  # noqa: N802
+    def Z(self) -> Array:  # noqa: N802 - the paper's letter
+        """(N, p) members in standard deviations of the prior."""
         return np.array(self.members)
 
     @property
-    def _prior_Z(self) -> Array:  # noqa: N802
+    def prior_Z(self) -> Array:  # noqa: N802
+        """(N, p) those before any reading."""
         return self.priors.draw(len(self.members), seed=self.seed)
 
     def _assembly(self, evidence: Evidence) -> Assembly | None:
@@ -211,55 +218,12 @@ class Ensemble:
             return None
         return Assembly(runs, self.priors, self.learned, self.theta)
 
-    def _readings(self, evidence: Evidence) -> Readings:
-        """Those that the members know."""
-        assert self.learned is not None
-        rows = rows_of(evidence, self.assimilated)
-        return Readings.of(evidence.of(evidence.target), rows, self.learned.scales)
-
     def _joint(self, assembly: Assembly, readings: Readings) -> Joint:
-        return assembly.joint(assembly.emulator(self._Z), readings)
-
-    def _relearned(self, evidence: Evidence, runs: Runs) -> Self:
-        """With the emulator's hyperparameters fitted to all runs, and the past readings weighed by it."""
-        observed = evidence.of(evidence.target)
-        learned = emulator.learn(
-            runs.X, runs.members, self._Z, observed.Y, unknowns=self.priors, last=self.learned
-        )
-        theta = self.theta or self.expect.start(len(evidence.responses), evidence.space.n_columns)
-        belief = replace(self, learned=learned, theta=theta)
-        if not self.assimilated:
-            return belief
-        assembly = Assembly(runs, self.priors, learned, theta)
-        Z = take_all_in(assembly, self._Z, self._prior_Z, belief._readings(evidence))
-        return replace(belief, members=discrepancy.rows(Z))
-
-    def _corrected(self, evidence: Evidence, runs: Runs, trial: int) -> Self:
-        """With one more reading."""
-        assert self.learned is not None
-        observed = evidence.of(evidence.target)
-        corrected = take_in(
-            Assembly(runs, self.priors, self.learned, self.theta),
-            self._Z,
-            self._prior_Z,
-            past=self._readings(evidence),
-            new=Readings.of(observed, [observed.trials.index(trial)], self.learned.scales),
-            inflation=self.inflation,
-        )
-        members, known = discrepancy.rows(corrected.Z), (*self.assimilated, trial)
-        return replace(self, members=members, assimilated=known, inflation=corrected.inflation)
-
-    def _with_discrepancy(self, evidence: Evidence, runs: Runs) -> Self:
-        """With its hyperparameters fitted to all readings."""
-        if self.learned is None or not self.assimilated:
-            return self
-        assembly = Assembly(runs, self.priors, self.learned, self.theta)
-        theta = learn_discrepancy(assembly, self._Z, self._readings(evidence), expect=self.expect)
-        return replace(self, theta=theta)
+        return assembly.joint(assembly.emulator(self.Z), readings)
 
     def _predict_simulator(self, assembly: Assembly, X: Array) -> Prediction:
         """The mean over members of a run at X, and the emulator's error."""
-        emulated = assembly.emulator(self._Z)
+        emulated = assembly.emulator(self.Z)
         settings, scales = as_tensor(X), assembly.learned.scales
         answers = emulated.members(settings).permute(1, 2, 0).numpy()  # (n, N, m)
         mean = scales.backward(answers).mean(axis=1)
@@ -273,6 +237,49 @@ class Hybrid(Ensemble):
 
     kind: ClassVar[str] = "hybrid"
     expect: ClassVar[discrepancy.Expectation] = discrepancy.Expectation()
+
+
+def _known(belief: Ensemble, evidence: Evidence, learned: Learned) -> Readings:
+    """The readings that the members know."""
+    rows = rows_of(evidence, belief.assimilated)
+    return Readings.of(evidence.of(evidence.target), rows, learned.scales)
+
+
+def _relearned(belief: B, evidence: Evidence, runs: Runs) -> B:
+    """With the emulator's hyperparameters fitted to all runs, and the past readings weighed by it."""
+    readings = evidence.of(evidence.target).Y
+    learned = emulator.learn(runs.X, runs.members, belief.Z, readings, unknowns=belief.priors, last=belief.learned)
+    theta = belief.theta or belief.expect.start(len(evidence.responses), evidence.space.n_columns)
+    belief = replace(belief, learned=learned, theta=theta)
+    if not belief.assimilated:
+        return belief
+    assembly = Assembly(runs, belief.priors, learned, theta)
+    Z = take_all_in(assembly, belief.Z, belief.prior_Z, _known(belief, evidence, learned))
+    return replace(belief, members=discrepancy.rows(Z))
+
+
+def _corrected(belief: B, evidence: Evidence, assembly: Assembly, trial: int) -> B:
+    """With one more reading."""
+    observed = evidence.of(evidence.target)
+    corrected = take_in(
+        assembly,
+        belief.Z,
+        belief.prior_Z,
+        past=_known(belief, evidence, assembly.learned),
+        new=Readings.of(observed, [list(observed.trials).index(trial)], assembly.learned.scales),
+        inflation=belief.inflation,
+    )
+    members, known = discrepancy.rows(corrected.Z), (*belief.assimilated, trial)
+    return replace(belief, members=members, assimilated=known, inflation=corrected.inflation)
+
+
+def _with_discrepancy(belief: B, evidence: Evidence, assembly: Assembly) -> B:
+    """With its hyperparameters fitted to all readings."""
+    if not belief.assimilated:
+        return belief
+    readings = _known(belief, evidence, assembly.learned)
+    theta = learn_discrepancy(assembly, belief.Z, readings, expect=belief.expect)
+    return replace(belief, theta=theta)
 
 
 def _numbers(rows: Any) -> Numbers:

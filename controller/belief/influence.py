@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .joint import Joint, Point
-from .kriging import cholesky
+from .kriging import cholesky, lower_solve
 
 VARIANCE_FLOOR = 1e-6  # where the emulator errs less, a run tells nothing
 
@@ -28,8 +28,8 @@ def target_influence(joint: Joint, at: Point, reference: Point, *, pending: Poin
     moved, variance = joint.covariance(at, reference), joint.variance(at)
     if pending.X.shape[0]:
         L = _pending_factor(joint, pending, noise)
-        u = torch.linalg.solve_triangular(L, joint.covariance(pending, at), upper=False)
-        v = torch.linalg.solve_triangular(L, joint.covariance(pending, reference), upper=False)
+        u = lower_solve(L, joint.covariance(pending, at))
+        v = lower_solve(L, joint.covariance(pending, reference))
         moved, variance = moved - u.mT @ v, variance - u.square().sum(-2)
     return moved / (variance.clamp_min(0.0) + noise[:, None]).sqrt()[:, :, None]
 
@@ -39,12 +39,14 @@ def simulated_influence(joint: Joint, at: Point, reference: Point, *, pending: P
     moved, variance = joint.simulated_error(reference, at).mT, joint.error_variance(at)
     if pending.X.shape[0]:
         L = _pending_factor(joint, pending, noise)
-        u = torch.linalg.solve_triangular(L, joint.simulated_error(pending, at), upper=False)
-        v = torch.linalg.solve_triangular(L, joint.covariance(pending, reference), upper=False)
+        u = lower_solve(L, joint.simulated_error(pending, at))
+        v = lower_solve(L, joint.covariance(pending, reference))
         moved, variance = moved - u.mT @ v, variance - u.square().sum(-2)
     own = joint.emulator.noise.mean(-1) + VARIANCE_FLOOR
     return moved / (variance.clamp_min(0.0) + own[:, None]).sqrt()[:, :, None]
 
 
 def _pending_factor(joint: Joint, pending: Point, noise: Tensor) -> Tensor:
-    return cholesky(joint.covariance(pending, pending) + torch.diag_embed(noise[:, None].expand(-1, pending.X.shape[0])))
+    return cholesky(
+        joint.covariance(pending, pending) + torch.diag_embed(noise[:, None].expand(-1, pending.X.shape[0]))
+    )

@@ -12,12 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from . import discrepancy
 from .emulator import Emulator
-from .kriging import cholesky
+from .kriging import cholesky, lower_solve
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class Joint:
     theta: Tensor  # (m, c + 2) of the discrepancy
     X: Tensor  # (j, c) achieved settings of the readings
     noise: Tensor  # (m, j) variance of each
-    root_X: Tensor  # (m, n, j) the emulator's root there
+    known_root: Tensor  # (m, n, j) the emulator's root there
     L: Tensor  # (m, j, j) factor of the covariance of g + noise
     W: Tensor  # (m, j, N) weights of each member's residuals
 
@@ -44,7 +45,7 @@ class Joint:
 
     def response(self, k: int) -> Joint:
         """Of the k-th response alone."""
-        rest = (a[k] for a in (self.noise, self.root_X, self.L, self.W))
+        rest = (a[k] for a in (self.noise, self.known_root, self.L, self.W))
         return Joint(self.emulator.response(k), self.theta[k], self.X, *rest)
 
     def at(self, X: Tensor) -> Point:
@@ -53,9 +54,9 @@ class Joint:
         members = self.emulator.members(X)
         if not len(self.X):
             return Point(X, members, emulator_root)
-        error = self.emulator.kernel(self.X, X) - self.root_X.mT @ emulator_root  # (..., j, a)
+        error = self.emulator.kernel(self.X, X) - self.known_root.mT @ emulator_root  # (..., j, a)
         K = error + discrepancy.covariance(self.theta, self.X, X)
-        root = torch.linalg.solve_triangular(self.L, K, upper=False)
+        root = lower_solve(self.L, K)
         return Point(X, members + K.mT @ self.W, torch.cat([emulator_root, root], -2))
 
     def covariance(self, a: Point, b: Point) -> Tensor:
@@ -88,7 +89,7 @@ class Joint:
         if not len(self.X):
             return Added(torch.zeros_like(own), own.sqrt())
         K = discrepancy.covariance(self.theta, self.X, a.X)
-        told = torch.linalg.solve_triangular(self.L, K, upper=False)
+        told = lower_solve(self.L, K)
         members = K.mT @ self.W  # (..., a, N)
         left = (own - told.square().sum(-2)).clamp_min(0.0)
         return Added(members.mean(-1), (left + members.var(-1)).sqrt())
@@ -103,8 +104,8 @@ class Joint:
 
     def _told(self, b: Point) -> Tensor:
         """(..., j, b): root of what the readings tell of the emulator's error at b."""
-        K = self.emulator.kernel(self.X, b.X) - self.root_X.mT @ b.root[..., : self._n, :]
-        return torch.linalg.solve_triangular(self.L, K, upper=False)
+        K = self.emulator.kernel(self.X, b.X) - self.known_root.mT @ b.root[..., : self._n, :]
+        return lower_solve(self.L, K)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,4 +133,5 @@ class Point:
     def deviations(self) -> Tensor:
         """(..., a, N), so that their product is the members' covariance."""
         n_members = self.members.shape[-1]
-        return (self.members - self.members.mean(-1, keepdim=True)) / max(n_members - 1, 1) ** 0.5
+        centred: Tensor = self.members - self.members.mean(-1, keepdim=True)
+        return centred / float(np.sqrt(max(n_members - 1, 1)))

@@ -1,4 +1,4 @@
-"""What the Gaussian processes of the assimilated simulator share: the kernel, a safe Cholesky factor, MAP fits.
+"""What the simulator's Gaussian processes share: the kernel, a safe Cholesky factor, MAP fits.
 
 Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006. All in float64 and in standardised
 units; m responses are independent and stand in the leading dimension.
@@ -42,7 +42,8 @@ def matern(X: Tensor, Y: Tensor, length: Tensor) -> Tensor:
     """The Matern-5/2 correlation (R & W, eq. 4.17).
 
     Args:
-        X: (..., a, c); Y: (..., b, c).
+        X: (..., a, c) settings.
+        Y: (..., b, c) others.
         length: broadcasts with both, e.g. (c,) or (m, 1, c).
 
     Returns:
@@ -51,7 +52,8 @@ def matern(X: Tensor, Y: Tensor, length: Tensor) -> Tensor:
     A, B = X / length, Y / length
     squared = A.square().sum(-1).unsqueeze(-1) + B.square().sum(-1).unsqueeze(-2) - 2.0 * A @ B.mT
     r = (5.0 * squared).clamp_min(1e-20).sqrt()  # clamped: the root has no derivative at 0
-    return (1.0 + r + r.square() / 3.0) * torch.exp(-r)
+    correlation: Tensor = (1.0 + r + r.square() / 3.0) * torch.exp(-r)
+    return correlation
 
 
 def cholesky(C: Tensor) -> Tensor:
@@ -63,13 +65,20 @@ def cholesky(C: Tensor) -> Tensor:
     size = C.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
     eye = torch.eye(C.shape[-1], dtype=C.dtype)
     for jitter in JITTERS:
+        L: Tensor
         L, info = torch.linalg.cholesky_ex(C + jitter * size * eye)
         if not info.any() and bool(torch.isfinite(L).all()):
             return L
     raise BeliefError(
-        "the readings' covariance cannot be factorised; look for readings that are not finite or settings far apart "
-        "in scale, or use belief: climatology"
+        "the readings' covariance cannot be factorised; look for readings that are not finite or of "
+        "very different size, or use belief: climatology"
     )
+
+
+def lower_solve(L: Tensor, B: Tensor) -> Tensor:
+    """What solves L X = B for a lower factor L."""
+    solved: Tensor = torch.linalg.solve_triangular(L, B, upper=False)
+    return solved
 
 
 def log_likelihood(C: Tensor, R: Tensor) -> Tensor:
@@ -85,7 +94,7 @@ def log_likelihood(C: Tensor, R: Tensor) -> Tensor:
     L, info = torch.linalg.cholesky_ex(C)
     ok = (info == 0)[:, None, None]
     L = torch.where(ok, L, torch.eye(C.shape[-1], dtype=C.dtype))
-    white = torch.linalg.solve_triangular(L, R, upper=False)
+    white = lower_solve(L, R)
     value = -0.5 * white.square().sum((-2, -1)) / R.shape[-1] - L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     return torch.where(info == 0, value, -HUGE)
 

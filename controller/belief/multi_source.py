@@ -187,15 +187,36 @@ class MultiSourceGP(GPyTorchModel):  # type: ignore[misc]
     def _joint(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (..., m, q) and covariance (..., m, q, q) in the units of the responses."""
         batch, q, m = X.shape[:-2], X.shape[-2], self.num_outputs
-        Xb = X.reshape(-1, q, X.shape[-1])
-        K_star, V = self._cross(0, Xb.reshape(-1, X.shape[-1]))
-        mean = (self.theta["mean"] + (K_star @ self._alpha).squeeze(-1)).reshape(m, -1, q).transpose(0, 1)
-        V = V.reshape(m, V.shape[1], -1, q).permute(2, 0, 3, 1)  # (b, m, q, n)
-        K = shared(self.theta, Xb[:, None], Xb[:, None], self.data.groups) - V @ V.mT
+        mean, K = self._standardised(X.reshape(-1, q, X.shape[-1]))
         K = K + NUGGET * torch.eye(q, dtype=K.dtype)
         mean = self.center[:, None] + self.scale[:, None] * mean
         K = K * (self.scale**2)[:, None, None]
         return mean.reshape(*batch, m, q), K.reshape(*batch, m, q, q)
+
+    def _standardised(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (b, m, q) and covariance (b, m, q, q) at X (b, q, c).
+
+        An acquisition function asks for its baseline beside every candidate; such rows are worked out once.
+        """
+        b = len(X)
+        is_common = (X == X[:1]).all(-1).all(0) if b > 1 else torch.zeros(X.shape[1], dtype=torch.bool)
+        common, own = X[0, is_common], X[:, ~is_common]
+        mean_c, V_c = self._solved(common)
+        mean_o, V_o = self._solved(own.reshape(-1, X.shape[-1]))
+        mean_o, V_o = (A.unflatten(-1, (b, own.shape[1])).movedim(-2, 0) for A in (mean_o, V_o))
+        groups, theta = self.data.groups, self.theta
+        cc = shared(theta, common, common, groups) - V_c.mT @ V_c
+        oc = shared(theta, own[:, None], common, groups) - V_o.mT @ V_c
+        oo = shared(theta, own[:, None], own[:, None], groups) - V_o.mT @ V_o
+        K = torch.cat([torch.cat([cc.expand(b, -1, -1, -1), oc.mT], -1), torch.cat([oc, oo], -1)], -2)
+        mean = torch.cat([mean_c.expand(b, -1, -1), mean_o], -1)
+        places = torch.cat([is_common.nonzero(), (~is_common).nonzero()]).squeeze(-1).argsort()
+        return mean[..., places], K[..., places, :][..., places]
+
+    def _solved(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the target at X (N, c): mean (m, N), and L^-1 of the covariance with the readings, (m, n, N)."""
+        K, V = self._cross(0, X)
+        return self.theta["mean"] + (K @ self._alpha).squeeze(-1), V
 
     def _cross(self, s: int, X: Tensor) -> tuple[Tensor, Tensor]:
         """Covariance (m, N, n) of source ``s`` at X with the readings, and L^-1 of its transpose (m, n, N)."""

@@ -1,7 +1,8 @@
 """Hyperparameters of the multi-source Gaussian process: their priors, and the most probable values given readings.
 
-Lengthscales carry the dimension-scaled log-normal prior of Hvarfner, Hellsten & Nardi 2024; a bias is believed small
-and may become large, so that a useless simulator is found out.
+Lengthscales carry the dimension-scaled log-normal prior of Hvarfner, Hellsten & Nardi 2024, its mode kept and its width
+made 1 instead of sqrt 3: with few readings the wide one ends in short lengthscales and forecasts that are too sure.
+A bias is believed small and may become large, so that a useless simulator is found out.
 """
 
 from __future__ import annotations
@@ -48,20 +49,18 @@ def priors(n_parameters: int, is_quiet: Sequence[bool]) -> dict[str, Prior]:
             it tells: simulators, and instruments that give an sd.
     """
     n_others = len(is_quiet) - 1
-    lengthscale = math.sqrt(2.0) + 0.5 * math.log(n_parameters) - 3.0  # LogNormal(sqrt 2 + log(d) / 2, sqrt 3)
+    lengthscale = math.sqrt(2.0) + 0.5 * math.log(n_parameters) - 3.0  # mode of LogNormal(sqrt 2 + log(d) / 2, sqrt 3)
     return {
         "mean": Prior(1, 0.0, 1.0, -10.0, 10.0),
         "signal": Prior(1, 0.0, 1.0, -7.0, 7.0),
-        "lengthscale": Prior(n_parameters, lengthscale, math.sqrt(3.0), math.log(0.025), math.log(1e3)),
-        "bias": Prior(n_others, math.log(0.05), 1.5, math.log(1e-6), math.log(1e8)),
+        "lengthscale": Prior(n_parameters, lengthscale, 1.0, math.log(0.025), math.log(1e3)),
+        "bias": Prior(n_others, math.log(0.15), 1.5, math.log(1e-6), math.log(1e8)),
         "offset": Prior(n_others, math.log(0.05), 2.0, math.log(1e-6), math.log(1e8)),
-        "bias_lengthscale": Prior(
-            n_others * n_parameters, lengthscale + 0.5, 1.0, math.log(0.025), math.log(1e3)
-        ),
+        "bias_lengthscale": Prior(n_others * n_parameters, lengthscale + 0.5, 1.0, math.log(0.025), math.log(1e3)),
         "noise": Prior(
             1 + n_others,
-            tuple(-10.0 if quiet else -5.0 for quiet in is_quiet),
-            tuple(2.0 if quiet else 1.0 for quiet in is_quiet),
+            tuple(-10.0 if quiet else -5.5 for quiet in is_quiet),
+            tuple(2.0 if quiet else 1.5 for quiet in is_quiet),
             math.log(1e-6),
             math.log(1e4),
         ),

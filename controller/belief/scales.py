@@ -1,4 +1,4 @@
-"""The units in which the assimilated simulator is worked with: each response standardised, by its logarithm where that fits.
+"""The units of the assimilated simulator: each response standardised, by its logarithm where that fits.
 
 Law: ``backward(forward(Y)) == Y`` to rounding, for every Y within the range of the logarithm.
 """
@@ -14,6 +14,8 @@ import numpy as np
 from ..errors import BeliefError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..space import Array
 
 MAX_EXPONENT = 600.0
@@ -30,7 +32,7 @@ class Scales:
     floor: tuple[float, ...]  # a logarithm is not taken of less
 
     @classmethod
-    def of(cls, runs: Sequence[Array], is_log: Sequence[bool]) -> Scales:
+    def of(cls, runs: Sequence[Array], is_log: NDArray[np.bool_]) -> Scales:
         """From what a simulator answered.
 
         Args:
@@ -79,12 +81,12 @@ class Scales:
         return np.asarray(np.where(self.is_log, np.maximum(Y, self.floor), 1.0) * np.array(self.size))
 
 
-def _link(Y: Array, is_log: Sequence[bool], floor: Array) -> Array:
+def _link(Y: Array, is_log: Sequence[bool] | NDArray[np.bool_], floor: Array) -> Array:
     linked: Array = np.where(is_log, np.log(np.where(is_log, np.maximum(Y, floor), 1.0)), Y)
     return linked
 
 
-def may_be_log(runs: Sequence[Array], readings: Array) -> Array:
+def may_be_log(runs: Sequence[Array], readings: Array) -> NDArray[np.bool_]:
     """(m,): whether each response is positive wherever it is known."""
-    positive: Array = np.all([(Y > 0).all(axis=0) for Y in runs], axis=0)
-    return positive & (readings > 0).all(axis=0)
+    lowest = np.min([*(Y.min(axis=0) for Y in runs), *readings], axis=0)
+    return np.asarray(lowest > 0)

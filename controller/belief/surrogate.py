@@ -6,7 +6,7 @@ A simulator's readings count at the settings asked for, an instrument's at those
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from . import Prediction
+from .actuation import Actuation
 from .multi_source import Data, MultiSourceGP, tensors
 from .multi_source_fit import N_FIT, fit, priors, start
 from .subset import newest_and_spread
@@ -51,6 +52,7 @@ class Surrogate:
     sources: tuple[str, ...]
     instruments: tuple[str, ...]
     numbers: Numbers | None = None
+    actuation: Actuation = field(default_factory=Actuation)  # of the target
 
     @classmethod
     def prior(cls, campaign: Campaign) -> Surrogate:
@@ -65,7 +67,8 @@ class Surrogate:
         if numbers is not None:
             theta = {k: tuple(map(tuple, v)) for k, v in numbers["theta"].items()}
             numbers = Numbers(tuple(numbers["center"]), tuple(numbers["scale"]), theta, numbers["n_cold"])
-        return cls(tuple(dump["sources"]), tuple(dump["instruments"]), numbers)
+        actuation = Actuation.load(dump["actuation"])
+        return cls(tuple(dump["sources"]), tuple(dump["instruments"]), numbers, actuation)
 
     def dump(self) -> dict[str, Any]:
         """Plain data; all hyperparameters but the mean are logarithms."""
@@ -82,9 +85,10 @@ class Surrogate:
             "sources": list(self.sources),
             "instruments": list(self.instruments),
             "numbers": numbers,
+            "actuation": self.actuation.dump(),
         }
 
-    def correct(self, evidence: Evidence, fresh: tuple[int, ...], rng: np.random.Generator) -> Surrogate:  # noqa: ARG002
+    def correct(self, evidence: Evidence, fresh: tuple[int, ...], rng: np.random.Generator) -> Surrogate:
         """The hyperparameters most probable under all readings, from the last ones on where there are any.
 
         Raises:
@@ -106,7 +110,11 @@ class Surrogate:
         max_iterations = COLD if is_cold else WARM if n < MANY else HOT
         fits = [fit(t, data, table, max_iterations=max_iterations) for t in starts]
         theta = _best_of_each(fits)
-        return replace(self, numbers=_numbers(center, scale, theta, n if old is None or is_cold else old.n_cold))
+        return replace(
+            self,
+            numbers=_numbers(center, scale, theta, n if old is None or is_cold else old.n_cold),
+            actuation=Actuation.learn(evidence.space, evidence.of(self.sources[0])),
+        )
 
     def predict(self, evidence: Evidence, source: str, X: Array) -> Prediction | None:
         """What a reading of ``source`` at requested settings X (n, c) would be, its noise included."""
@@ -119,7 +127,7 @@ class Surrogate:
             sd = torch.sqrt(variance + gp.noise(s))
         return Prediction((gp.center + gp.scale * mean.T).numpy(), (gp.scale * sd.T).numpy())
 
-    def unknowns(self, source: str) -> dict[str, tuple[float, ...]]:  # noqa: ARG002
+    def unknowns(self, source: str) -> dict[str, tuple[float, ...]]:
         """None: a surrogate knows nothing of a simulator's inside."""
         return {}
 
@@ -149,9 +157,7 @@ class Surrogate:
         if with_pending:
             asked = {s: evidence.pending_at(name) for s, name in enumerate(self.sources)}
             asked = {s: X for s, X in asked.items() if len(X)}
-            data = data.with_settings(
-                {s: self._reached(self.sources[s], torch.tensor(X)) for s, X in asked.items()}
-            )
+            data = data.with_settings({s: self._reached(self.sources[s], torch.tensor(X)) for s, X in asked.items()})
         with torch.no_grad():
             return MultiSourceGP(
                 tensors(numbers.theta),
@@ -166,9 +172,9 @@ class Surrogate:
         table = priors(max(_groups(evidence.space)) + 1, self._is_quiet(evidence))
         return _numbers(center, scale, start(table, len(center)), 0)
 
-    def _reached(self, source: str, X: Tensor) -> Tensor:  # noqa: ARG002
-        """The setting that ``source`` achieves when asked for X (..., c). Here a learned actuation would enter."""
-        return X
+    def _reached(self, source: str, X: Tensor) -> Tensor:
+        """The setting that ``source`` is expected to achieve when asked for X (..., c)."""
+        return self.actuation.achieved(X) if source == self.sources[0] and source in self.instruments else X
 
     def _data(self, evidence: Evidence, center: Array, scale: Array, *, n_max: int) -> Data:
         """The readings, at most ``n_max``, standardised."""
@@ -189,9 +195,7 @@ class Surrogate:
 
     def _is_quiet(self, evidence: Evidence) -> list[bool]:
         """Whether each source has little noise beyond what it tells: see ``priors``."""
-        return [
-            name not in self.instruments or _tells_sd(evidence.of(name)) for name in self.sources
-        ]
+        return [name not in self.instruments or _tells_sd(evidence.of(name)) for name in self.sources]
 
 
 def _tells_sd(observations: Observations) -> bool:

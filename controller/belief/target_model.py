@@ -1,7 +1,8 @@
-"""The target's responses as a BoTorch model, for acquisition functions: joint over settings, differentiable in them.
+"""The target's responses as a BoTorch model: joint over settings, differentiable in them.
 
 An acquisition function asks for the same baseline settings beside every candidate of a batch; those rows are
-worked out once. A response that is modelled by its logarithm is linearised about its median.
+worked out once
+and taken for constants. A response that is modelled by its logarithm is linearised about its median.
 """
 
 from __future__ import annotations
@@ -40,6 +41,14 @@ class Unit:
         return response, self.size * response
 
 
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """Settings (s, c) that are the same throughout a batch, and their covariance (s, s)."""
+
+    point: Point
+    covariance: Tensor
+
+
 class ResponseModel(Model):  # type: ignore[misc]
     """One response over requested settings."""
 
@@ -48,6 +57,7 @@ class ResponseModel(Model):  # type: ignore[misc]
         self.joint = joint
         self.unit = unit
         self.actuation = actuation
+        self._last_shared: _Shared | None = None
 
     @property
     def num_outputs(self) -> int:
@@ -89,13 +99,21 @@ class ResponseModel(Model):  # type: ignore[misc]
     def _with_shared(self, X: Tensor, is_shared: Tensor) -> tuple[Tensor, Tensor]:
         """The same for a batch (b, q, c) in which some rows are the same throughout."""
         b = len(X)
-        shared, own = self.joint.at(X[0, is_shared]), self._points(X[:, ~is_shared])
+        known, own = self._shared(X[0, is_shared].detach()), self._points(X[:, ~is_shared])
+        shared = known.point
         between = self.joint.covariance(own, shared)  # (b, own, shared)
-        top = torch.cat([self.joint.covariance(shared, shared).expand(b, -1, -1), between.mT], -1)
+        top = torch.cat([known.covariance.expand(b, -1, -1), between.mT], -1)
         bottom = torch.cat([between, self.joint.covariance(own, own)], -1)
         back = torch.cat([is_shared.nonzero(), (~is_shared).nonzero()]).squeeze(-1).argsort()
         covariance = torch.cat([top, bottom], -2)[:, back][:, :, back]
         return torch.cat([shared.mean.expand(b, -1), own.mean], -1)[:, back], covariance
+
+    def _shared(self, X: Tensor) -> _Shared:
+        """Kept from call to call: an acquisition function's baseline does not change."""
+        if self._last_shared is None or not torch.equal(self._last_shared.point.X, X):
+            point = self.joint.at(X)
+            self._last_shared = _Shared(point, self.joint.covariance(point, point))
+        return self._last_shared
 
     def _points(self, X: Tensor) -> Point:
         """Of (b, q, c), by one wide solve in place of b narrow ones."""

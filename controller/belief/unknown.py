@@ -61,7 +61,7 @@ class Unknowns:
         return Z
 
     def draw(self, n_members: int, *, seed: int) -> Array:
-        """(N, p) members of the prior: scrambled Sobol points, their mean 0 and covariance 1 exactly where N > p."""
+        """(N, p) members of the prior: scrambled Sobol points with mean 0 and, where N > 2 p, covariance 1."""
         p = len(self.names)
         points = qmc.Sobol(p, scramble=True, rng=seed % 2**32).random_base2(int(np.ceil(np.log2(n_members))))
         Z = norm.ppf(np.clip(points[:n_members], 1e-9, 1 - 1e-9))

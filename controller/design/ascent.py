@@ -16,7 +16,7 @@ from .candidates import pulled_back
 if TYPE_CHECKING:
     from ..space import Array
 
-MAX_ITERATIONS = 30
+MAX_ITERATIONS = 20
 
 
 def ascend(f: Callable[[Tensor], Tensor], space: Space, starts: Array) -> Array:

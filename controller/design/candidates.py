@@ -80,8 +80,6 @@ def pulled_back(space: Space, origin: Array, X: Array) -> Array:
     return rows[space.is_feasible(rows)] if space.constraints else rows
 
 
-
-
 def as_asked(space: Space, X: Array) -> Array:
     """The rows of the very settings that would be written down, (n, c): decoded and encoded again."""
     return np.stack([space.encode(space.decode(row)) for row in X]) if len(X) else X

@@ -20,10 +20,10 @@ import numpy as np
 from ..errors import BeliefError
 from .candidates import as_asked, distinct, without
 from .initial import initial_setting, spread_settings
-from .knowledge import Outlook, moments
+from .knowledge import Outlook
 from .logei import FAILURES, Found, best_settings, likely_best
 from .objective import Objective
-from .utility import utility
+from .utility import moments, utility
 
 if TYPE_CHECKING:
     from botorch.models.model import Model
@@ -193,7 +193,13 @@ def _is_spent(evidence: Evidence, costs: Mapping[str, float]) -> bool:
 
 
 def _chosen(
-    candidates: list[Option], options: list[Option], objective: Objective, found: Found, target: str, *, is_spent: bool
+    candidates: list[Option],
+    options: list[Option],
+    objective: Objective,
+    found: Found,
+    target: str,
+    *,
+    is_spent: bool,
 ) -> Choice:
     best = max(candidates, key=lambda o: o.gain_per_cost)
     is_nothing = all(o.gain <= NOTHING * objective.scale for o in candidates)
@@ -202,7 +208,7 @@ def _chosen(
     rivals = _rivals(best, options)
     figures = {f"gain_{o.source}": o.gain for o in (best, *rivals) if not o.note}
     if best.source == target and np.isfinite(found.log_values[0]):
-        figures["log_ei"] = float(found.log_values[0])
+        figures["log_ei" if found.is_improvement else "log_p_feasible"] = float(found.log_values[0])
     text = _text(best, rivals, is_nothing=is_nothing, is_spent=is_spent)
     text += f" ({found.note})" if found.note else ""
     return Choice(best.source, best.setting, best.gain, best.cost, text, tuple(rivals), figures)
@@ -236,4 +242,10 @@ def _without_model(
         return None
     k = len(evidence.of(target)) + len(evidence.pending_at(target))
     row = as_asked(evidence.space, initial_setting(evidence.space, k, campaign.seed)[None])[0]
-    return Choice(target, row, 0.0, costs[target], f"{target}: next Sobol point, since the belief cannot decide: {reason}")
+    return Choice(
+        target,
+        row,
+        0.0,
+        costs[target],
+        f"{target}: next Sobol point, since the belief cannot decide: {reason}",
+    )

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from .utility import normal_draws, utility
+from .utility import moments, normal_draws, utility
 
 if TYPE_CHECKING:
     from botorch.models.model import Model
@@ -59,11 +58,3 @@ class Outlook:
             U = utility(self.objective, mean, np.broadcast_to(sd[:, None], mean.shape), self.worst)
             gains[start : start + CHUNK] = U.max(axis=2).mean(axis=1) - U.mean(axis=1).max(axis=1)
         return self.objective.scale * np.maximum(gains, 0.0)
-
-
-def moments(model: Model, X: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation (n, m) of the noise-free responses at X (n, c)."""
-    with torch.no_grad():
-        posterior = model.posterior(torch.tensor(X).unsqueeze(-2))
-        mean, variance = posterior.mean.squeeze(-2), posterior.variance.squeeze(-2)
-    return mean.numpy(), np.sqrt(np.maximum(variance.numpy(), 0.0))

@@ -1,26 +1,31 @@
 """The setting at which the target promises most: noisy, constrained log expected improvement.
 
 Ament, Daulton, Eriksson, Balandat & Bakshy 2023 (LogEI); Letham, Karrer, Ottoni & Bakshy 2019 (noisy, constrained).
-Where no reading was feasible yet, an improvement is any feasible outcome, so the search is for feasibility.
+Where hardly a setting seems feasible yet, the search is for feasibility first.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+from botorch.acquisition.logei import qLogNoisyExpectedImprovement, qLogProbabilityOfFeasibility
 from botorch.exceptions.errors import BotorchError
-from botorch.sampling.normal import SobolQMCNormalSampler
+from botorch.exceptions.warnings import BotorchWarning
+from botorch.posteriors.posterior_list import PosteriorList
+from botorch.sampling.base import MCSampler
+from botorch.sampling.list_sampler import ListSampler
+from botorch.sampling.normal import IIDNormalSampler, SobolQMCNormalSampler
 from botorch.utils.sampling import manual_seed
-from linear_operator.utils.errors import NotPSDError
 
 from ..errors import BeliefError
 from .ascent import ascend
 from .candidates import as_asked, discrete_neighbours, distinct, raw_candidates, without
 from .initial import initial_setting
+from .utility import expected, moments
 
 if TYPE_CHECKING:
     from botorch.models.model import Model
@@ -33,10 +38,11 @@ N_SAMPLES = 128
 N_RAW, N_RAW_LARGE = 256, 128  # screened settings; fewer where readings make each of them dear
 LARGE = 200
 N_STARTS = 4
-N_BASELINE = 48  # settings that may be the best one; the others are no rivals
+N_BASELINE = 24  # settings that may be the best one; the others are no rivals
 APART = 0.05  # of the cube: starts nearer than this climb the same hill
 N_SWEEPS = 3
-FAILURES = (RuntimeError, ValueError, NotPSDError, BotorchError, BeliefError)  # what linear algebra may end in
+HARDLY = 0.1  # probability of being feasible of the best setting, below which feasibility is searched for first
+FAILURES = (RuntimeError, ValueError, BotorchError, BeliefError)  # what linear algebra may end in
 
 
 @dataclass(frozen=True)
@@ -46,21 +52,32 @@ class Found:
     X: Array  # (k, c)
     log_values: Array  # (k,) log expected improvement of the scaled objective; -inf where unknown
     note: str = ""
+    is_improvement: bool = True  # whether the values are that, and not the log probability of being feasible
 
 
 class Acquisition:
-    """Log expected improvement over rows (n, c) as a function to be screened and climbed."""
+    """The acquisition function over rows (n, c), to be screened and climbed.
+
+    Log expected improvement; the log probability of being feasible as long as hardly a setting seems feasible.
+    """
 
     def __init__(self, model: Model, objective: Objective, baseline: Array, pending: Array, *, seed: int) -> None:
         mc_objective, constraints = objective.for_botorch()
-        with manual_seed(seed):  # pruning draws from the global generator; its state is put back
+        sampler = _sampler(model, torch.tensor(baseline), seed=seed)
+        X_pending = torch.tensor(pending) if len(pending) else None
+        self.is_improvement = constraints is None or _feasibility(model, objective, baseline).max() >= HARDLY
+        if not self.is_improvement:
+            self._f = qLogProbabilityOfFeasibility(model, constraints, sampler=sampler, X_pending=X_pending)
+            return
+        with manual_seed(seed), warnings.catch_warnings():  # pruning draws from torch's global generator
+            warnings.simplefilter("ignore", BotorchWarning)  # of samples in which no setting is feasible
             self._f = qLogNoisyExpectedImprovement(
                 model,
                 torch.tensor(baseline),
-                sampler=SobolQMCNormalSampler(torch.Size([N_SAMPLES]), seed=seed),
+                sampler=sampler,
                 objective=mc_objective,
                 constraints=constraints,
-                X_pending=torch.tensor(pending) if len(pending) else None,
+                X_pending=X_pending,
                 prune_baseline=True,
             )
 
@@ -77,7 +94,13 @@ class Acquisition:
 
 
 def best_settings(
-    model: Model, evidence: Evidence, objective: Objective, *, avoid: Array, seed: int, rng: np.random.Generator
+    model: Model,
+    evidence: Evidence,
+    objective: Objective,
+    *,
+    avoid: Array,
+    seed: int,
+    rng: np.random.Generator,
 ) -> Found:
     """The settings of the target with the highest log expected improvement, several distinct ones.
 
@@ -109,7 +132,22 @@ def best_settings(
         note = ""
     except FAILURES as error:
         note = f"best of {len(raw)} screened settings, since the ascent failed: {error}"
-    return _best(raw, values, note)
+    return _best(raw, values, note, is_improvement=acquisition.is_improvement)
+
+
+def _sampler(model: Model, X: torch.Tensor, *, seed: int) -> MCSampler:
+    """Base samples in the shape that the model's posterior takes."""
+    shape = torch.Size([N_SAMPLES])
+    with torch.no_grad():
+        posterior = model.posterior(X)
+    if not isinstance(posterior, PosteriorList):
+        return SobolQMCNormalSampler(shape, seed=seed)
+    # One seed for all, as get_sampler has it, would make the responses the same random number.
+    return ListSampler(*(IIDNormalSampler(shape, seed=seed + k) for k in range(len(posterior.posteriors))))
+
+
+def _feasibility(model: Model, objective: Objective, X: Array) -> Array:
+    return expected(objective, *moments(model, X))[1]
 
 
 def likely_best(model: Model, evidence: Evidence, objective: Objective) -> Array:
@@ -121,9 +159,7 @@ def likely_best(model: Model, evidence: Evidence, objective: Objective) -> Array
     if not len(asked):
         asked = np.concatenate([o.X_set for o in evidence.observations.values() if len(o)])
     X = distinct(asked)
-    with torch.no_grad():
-        posterior = model.posterior(torch.tensor(X).unsqueeze(-2))
-        mean = posterior.mean.squeeze(-2).numpy()
+    mean, _ = moments(model, X)
     values = objective.values(mean, lib=np)
     for margin in objective.margins(mean, lib=np):
         values = values + 10.0 * np.minimum(margin, 0.0)  # the less feasible, the further behind
@@ -149,7 +185,9 @@ def _swept(acquisition: Acquisition, space: Space, X: Array, values: Array, avoi
         X, values = np.concatenate([X, near]), np.concatenate([values, found])
         if found.max() <= best:
             break
-        better = without(as_asked(space, ascend(acquisition, space, near[[found.argmax()]])), np.concatenate([X, avoid]))
+        better = without(
+            as_asked(space, ascend(acquisition, space, near[[found.argmax()]])), np.concatenate([X, avoid])
+        )
         if len(better):
             X, values = np.concatenate([X, better]), np.concatenate([values, acquisition.values(better)])
     return X, values
@@ -166,6 +204,6 @@ def _apart(X: Array, values: Array, n: int) -> list[int]:
     return chosen
 
 
-def _best(X: Array, values: Array, note: str) -> Found:
+def _best(X: Array, values: Array, note: str, *, is_improvement: bool) -> Found:
     kept = _apart(X, values, N_STARTS + 1)
-    return Found(X[kept], values[kept], note)
+    return Found(X[kept], values[kept], note, is_improvement)

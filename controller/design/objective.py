@@ -39,9 +39,10 @@ class Objective:
     @classmethod
     def fit(cls, goal: Goal, responses: tuple[str, ...], Y: Array) -> Objective:
         """With the scales of the readings Y of shape (n, m)."""
-        plain = cls(goal, responses, 0.0, 1.0, (1.0,) * len(goal.constraints))
+        n = len(goal.constraints)
+        plain = cls(goal, responses, 0.0, 1.0, (1.0,) * n)
         center, scale = _center_and_scale(plain._raw(Y, lib=np))
-        return cls(goal, responses, center, scale, tuple(_size(m) for m in plain._raw_margins(Y, lib=np)))
+        return cls(goal, responses, center, scale, tuple(_size(plain._raw_margin(k, Y, lib=np)) for k in range(n)))
 
     def values(self, Y: Any, *, lib: Any) -> Any:
         """The scaled objective (...)."""
@@ -50,10 +51,12 @@ class Objective:
 
     def margins(self, Y: Any, *, lib: Any) -> list[Any]:
         """Each scaled outcome margin (...), >= 0 where the constraint holds."""
-        margins = []
-        for m, s in zip(self._raw_margins(Y, lib=lib), self.margin_scales, strict=True):
-            margins.append(lib.where(lib.isfinite(m), m / s, BROKEN))
-        return margins
+        return [self.margin(k, Y, lib=lib) for k in range(len(self.margin_scales))]
+
+    def margin(self, k: int, Y: Any, *, lib: Any) -> Any:
+        """The k-th of them."""
+        margin = self._raw_margin(k, Y, lib=lib) / self.margin_scales[k]
+        return lib.where(lib.isfinite(margin), margin, BROKEN)
 
     def for_botorch(self) -> tuple[GenericMCObjective, list[Callable[[Tensor], Tensor]] | None]:
         """The Monte Carlo objective over samples (..., m), and callables that are negative where feasible."""
@@ -61,7 +64,7 @@ class Objective:
         from botorch.acquisition.objective import GenericMCObjective
 
         def constraint(k: int) -> Callable[[Tensor], Tensor]:
-            return lambda Y: -self.margins(Y, lib=torch)[k]
+            return lambda Y: -self.margin(k, Y, lib=torch)
 
         constraints = [constraint(k) for k in range(len(self.margin_scales))]
         return GenericMCObjective(lambda Y, X=None: self.values(Y, lib=torch)), constraints or None
@@ -70,9 +73,9 @@ class Objective:
         with np.errstate(all="ignore"):
             return self.goal.objective(self._named(Y), lib=lib) + 0.0 * Y[..., 0]
 
-    def _raw_margins(self, Y: Any, *, lib: Any) -> list[Any]:
+    def _raw_margin(self, k: int, Y: Any, *, lib: Any) -> Any:
         with np.errstate(all="ignore"):
-            return [m + 0.0 * Y[..., 0] for m in self.goal.margins(self._named(Y), lib=lib)]
+            return self.goal.constraints[k].margin(self._named(Y), lib=lib) + 0.0 * Y[..., 0]
 
     def _named(self, Y: Any) -> dict[str, Any]:
         return {name: Y[..., j] for j, name in enumerate(self.responses)}

@@ -9,9 +9,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from botorch.posteriors import GPyTorchPosterior, Posterior, PosteriorList
 from scipy.special import ndtr
 
 if TYPE_CHECKING:
+    from botorch.models.model import Model
+
     from ..space import Array
     from .objective import Objective
 
@@ -50,3 +54,22 @@ def utility(objective: Objective, mean: Array, sd: Array, worst: float) -> Array
     """U of shape (...), scaled; ``worst`` is what an infeasible setting counts as."""
     values, feasible = expected(objective, mean, sd)
     return feasible * (values - worst) if objective.margin_scales else values
+
+
+def moments(model: Model, X: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation (n, m) of the noise-free responses at X (n, c)."""
+    with torch.no_grad():
+        posterior = model.posterior(torch.tensor(X).unsqueeze(-2))
+        mean, variance = posterior.mean.squeeze(-2), _variance(posterior)
+    return mean.numpy(), np.sqrt(np.maximum(variance.numpy(), 0.0))
+
+
+def _variance(posterior: Posterior) -> torch.Tensor:
+    """(n, m) of a posterior at (n, 1, c); read off the covariance, for GPyTorch's own answer is never below 1e-10."""
+    if isinstance(posterior, PosteriorList):
+        return torch.cat([_variance(p) for p in posterior.posteriors], dim=-1)
+    if isinstance(posterior, GPyTorchPosterior):
+        diagonal: torch.Tensor = posterior.distribution.lazy_covariance_matrix.diagonal(dim1=-2, dim2=-1)
+        return diagonal
+    variance: torch.Tensor = posterior.variance.squeeze(-2)
+    return variance

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+
 from closedloop.controller.errors import OutcomeUnknown, SourceError
 from closedloop.instruments.flow_reactor_bench import true_optimum, true_response
 from closedloop.instruments.flow_reactor_plant import (
@@ -249,10 +250,7 @@ def test_the_optimum_lies_on_both_limits_and_beats_its_neighbours():
     assert responses["sty"] == pytest.approx(10829.6, rel=1e-3)
     assert {k: responses[k] for k in limits} == pytest.approx(limits, rel=2e-3)
     rng = np.random.default_rng(4)
-    near = {
-        k: np.clip(setting[k] + 0.05 * (b - a) * rng.uniform(-1, 1, 400), a, b)
-        for k, (a, b) in CAMPAIGN.items()
-    }
+    near = {k: np.clip(setting[k] + 0.05 * (b - a) * rng.uniform(-1, 1, 400), a, b) for k, (a, b) in CAMPAIGN.items()}
     others = true_response(near)
     allowed = (others["e_factor"] <= 9.8) & (others["byproducts"] <= 8.0)
     assert np.max(others["sty"][allowed], initial=0.0) <= 1.001 * responses["sty"]

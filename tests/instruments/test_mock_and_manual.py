@@ -3,13 +3,15 @@
 import math
 
 import pytest
+
 from closedloop.controller.errors import CampaignError, OutcomeUnknown, SourceError
 from closedloop.instruments.flow_reactor_bench import true_response
 from closedloop.instruments.instrument import Instrument, instrument
 from closedloop.instruments.manual import Manual
 from closedloop.instruments.mock import Mock
-from closedloop.instruments.testing import InstrumentContract, SimulatorContract
+from closedloop.instruments.testing import InstrumentContract
 from closedloop.simulators.simulator import Simulator, simulator
+from closedloop.simulators.testing import SimulatorContract
 
 SETTING = {"temperature": 60.0, "residence_time": 0.5, "equivalents": 2.0, "concentration": 0.3}
 
@@ -108,7 +110,7 @@ class Moody(Simulator):
     [
         (InstrumentContract, Sloppy, "test_making_one_opens_nothing"),
         (InstrumentContract, Sloppy, "test_it_measures_what_it_declares"),
-        (InstrumentContract, Sloppy, "test_it_refuses_a_name_it_does_not_know"),
+        (InstrumentContract, Sloppy, "test_a_name_it_does_not_know_is_refused"),
         (SimulatorContract, Moody, "test_it_is_pure"),
         (SimulatorContract, Moody, "test_members_at_once_are_members_one_by_one"),
     ],

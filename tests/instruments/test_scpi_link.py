@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+
 from closedloop.controller.errors import SourceError
 from closedloop.instruments.scpi import LinkError, ScpiInstrument
 
@@ -170,9 +171,7 @@ def test_the_wrong_device_is_refused(opened):
         Supply(device.resource).connect()
 
 
-@pytest.mark.parametrize(
-    "resource", ["TCPIP::127.0.0.1::1::SOCKET", "TCPIP::nowhere.invalid::1::SOCKET", "rubbish"]
-)
+@pytest.mark.parametrize("resource", ["TCPIP::127.0.0.1::1::SOCKET", "TCPIP::nowhere.invalid::1::SOCKET", "rubbish"])
 def test_nothing_there_is_said_at_once_with_the_remedy(resource):
     begun = time.monotonic()
     with pytest.raises(SourceError, match=r"switch the device on|see that the device is on"):

@@ -4,11 +4,12 @@ import time
 
 import numpy as np
 import pytest
-from closedloop.instruments.testing import SimulatorContract
-from closedloop.simulators.flow_reactor import GAS_CONSTANT, PRIORS, FlowReactor, concentrations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
+
+from closedloop.simulators.flow_reactor import GAS_CONSTANT, PRIORS, FlowReactor, concentrations
+from closedloop.simulators.testing import SimulatorContract
 
 NOMINAL = FlowReactor.unknowns
 SETTING = {"residence_time": 1.0, "equivalents": 2.0, "concentration": 0.3, "temperature": 80.0}

@@ -1,0 +1,117 @@
+"""What a ledger's declaration says, as far as a reader needs it.
+
+It was checked before it was written, so here it is only read: no unit is looked up and no constraint is
+solved, and with that neither pint nor NumPy is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ..goal import Goal
+
+SECONDS = {
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
+    **dict.fromkeys(("min", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hr", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+}
+_DURATION = re.compile(r"\s*([0-9.eE+-]+)\s*([a-z]*)\s*")
+
+
+@dataclass(frozen=True)
+class DeclaredSource:
+    """One source."""
+
+    kind: str  # instrument or simulator
+    code: str  # where its class is
+    cost: dict[str, float]  # of a trial, time in seconds
+    n_slots: int
+    unknowns: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A campaign as its ledger has it; units by name."""
+
+    name: str
+    description: str
+    goal: Goal
+    parameters: dict[str, str]
+    responses: dict[str, str]
+    sources: dict[str, DeclaredSource]
+    budget: dict[str, float]
+    belief: str
+    raw: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Declaration:
+        """From the event ``started``."""
+        sources = {name: _source(s) for name, s in raw["sources"].items()}
+        return cls(
+            name=raw["name"],
+            description=raw.get("description", ""),
+            goal=Goal(**raw["goal"]),
+            parameters={k: v.get("unit", "") for k, v in raw["parameters"].items()},
+            responses={k: v.get("unit", "") for k, v in raw["responses"].items()},
+            sources=sources,
+            budget=_amounts(raw["budget"]),
+            belief=raw.get("belief") or _usual_belief(sources),
+            raw=raw,
+        )
+
+    @cached_property
+    def instruments(self) -> frozenset[str]:
+        """Names of the sources that act on the world."""
+        return frozenset(n for n, s in self.sources.items() if s.kind == "instrument")
+
+    @cached_property
+    def target(self) -> str:
+        """The source at which the goal is to be reached."""
+        return next((n for n in self.sources if n in self.instruments), next(iter(self.sources)))
+
+    @cached_property
+    def objective_unit(self) -> str:
+        """The unit of the goal's expression, known where it is one response."""
+        return self.responses.get(self.goal.expression.text.strip(), "")
+
+    @cached_property
+    def main_resource(self) -> str:
+        """The resource that a course is drawn against: the first of the budget that is more than a count."""
+        return next((r for r in self.budget if r != "trials"), next(iter(self.budget)))
+
+
+def _source(declared: Mapping[str, Any]) -> DeclaredSource:
+    return DeclaredSource(
+        kind="instrument" if declared.get("instrument") else "simulator",
+        code=declared.get("instrument") or declared.get("simulator") or "",
+        cost={"trials": 1.0, **_amounts(declared.get("cost") or {})},
+        n_slots=declared.get("replicas", 1),
+        unknowns=declared.get("unknowns") or {},
+    )
+
+
+def _amounts(declared: Mapping[str, Any]) -> dict[str, float]:
+    return {k: _seconds(v) if isinstance(v, str) else float(v) for k, v in declared.items()}
+
+
+def _seconds(text: str) -> float:
+    """A duration; what the small table does not know is asked of pint."""
+    found = _DURATION.fullmatch(text)
+    if found and (found[2] or "s") in SECONDS:
+        try:
+            return float(found[1]) * SECONDS[found[2] or "s"]
+        except ValueError:
+            pass
+    from ..units import to_seconds
+
+    return to_seconds(text)
+
+
+def _usual_belief(sources: Mapping[str, DeclaredSource]) -> str:
+    is_mechanistic = any(s.unknowns for s in sources.values() if s.kind == "simulator")
+    return "hybrid" if is_mechanistic and any(s.kind == "instrument" for s in sources.values()) else "surrogate"
