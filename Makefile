@@ -31,7 +31,7 @@ lint: .venv/ready
 	$(BIN)/python -m pytest tests/test_architecture.py
 
 bench: .venv/ready
-	$(BIN)/python -m tests.benchmarks.all
+	$(BIN)/python tests/benchmarks/all.py
 
 clean:
 	rm -rf .venv .import build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

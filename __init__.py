@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         OutcomeUnknown,
         SourceError,
     )
-    from closedloop.controller.records import Forecast, Reading, Trial
+    from closedloop.controller.records import Forecast, Reading, Setting, Trial
     from closedloop.controller.session import Session
     from closedloop.instruments.instrument import Instrument, instrument
     from closedloop.simulators.simulator import Simulator, simulator
@@ -40,6 +40,7 @@ _PLACES = {
     "OutcomeUnknown": "controller.errors",
     "Reading": "controller.records",
     "Result": "controller.campaign_run",
+    "Setting": "controller.records",
     "Session": "controller.session",
     "Simulator": "simulators.simulator",
     "SourceError": "controller.errors",
@@ -62,6 +63,7 @@ __all__ = [
     "Reading",
     "Result",
     "Session",
+    "Setting",
     "Simulator",
     "SourceError",
     "Trial",

@@ -44,7 +44,7 @@ def _bench(source: str, name: str, binding: Binding) -> Iterator[Mapping[str, An
             f"{', '.join(sorted(known)) or 'none'}"
         )
     process = subprocess.Popen(
-        [sys.executable, "-m", known[name], "--port", "0"],
+        [sys.executable, "-m", known[name], "--port", "0", "--quiet"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -109,8 +109,9 @@ def n_initial(state: State, source: str) -> int:
     is_informed = campaign.belief_kind != "surrogate" or len(campaign.sources) > 1
     if campaign.belief_kind == "climatology":
         return 0
-    if source != campaign.target:
-        return 4 * d
+    if source != campaign.target:  # as much as one reading of the target would cost, if that is not too few
+        affordable = int(cost_share(state, campaign.target) / cost_share(state, source))
+        return min(8 * d, max(2 * d, affordable))
     return campaign.n_initial or (d // 2 + 1 if is_informed else 2 * d)
 
 

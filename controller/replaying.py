@@ -75,19 +75,29 @@ def _compared(event: AnyEvent, again: AnyEvent | None) -> Recomputed:
     if again is None or again.kind != event.kind:
         now = "to wait" if again is None else f"an event {again.kind!r}"
         return Recomputed(event.seq, event.kind, trial, (f"decides {now} now",))
-    found = _Differences()
+    found = _Differences(_smallest_gain(event))
     found.walk("", _content(event), _content(again))
     return Recomputed(event.seq, event.kind, trial, tuple(found.texts[:MAX_NAMED]), found.deviation, found.where)
 
 
 def _content(event: AnyEvent) -> dict[str, Any]:
-    return event.model_dump(mode="json", exclude={"v", "seq", "time", "asked"})
+    """What was decided: words and the rejected alternatives tell of a decision, and are not part of it."""
+    if isinstance(event, Proposed):
+        trial = event.trial.model_dump(mode="json", exclude={"why", "alternatives"})
+        return {**trial, "gain": event.trial.why.gain}
+    return event.model_dump(mode="json", exclude={"v", "seq", "time"})
+
+
+def _smallest_gain(event: AnyEvent) -> float:
+    """Below this a gain is rounding: a millionth of what the forecast leaves open."""
+    return 1e-6 * max(event.trial.forecast.sd.values(), default=0.0) if isinstance(event, Proposed) else 0.0
 
 
 class _Differences:
     """What differs between two trees of plain data."""
 
-    def __init__(self) -> None:
+    def __init__(self, smallest_gain: float) -> None:
+        self.smallest_gain = smallest_gain
         self.texts: list[str] = []
         self.deviation = 0.0
         self.where = ""
@@ -106,7 +116,8 @@ class _Differences:
             self.texts.append(f"{path}: written {_short(old)}, now {_short(new)}")
 
     def _number(self, path: str, old: float, new: float) -> None:
-        deviation = abs(old - new) / max(abs(old), abs(new)) if old != new else 0.0
+        floor = self.smallest_gain if path == "gain" else 0.0
+        deviation = abs(old - new) / max(abs(old), abs(new), floor) if old != new else 0.0
         if deviation > self.deviation:
             self.deviation, self.where = deviation, f"{path}: written {old!r}, now {new!r}"
 

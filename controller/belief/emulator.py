@@ -48,6 +48,10 @@ class Learned:
         """Whether there are enough new runs to learn anew."""
         return n_runs > GROWTH * self.n_runs
 
+    def still_fits(self, answers: Sequence[Array], readings: Array) -> bool:
+        """Whether every logarithm taken still exists; answers and readings as for ``learn``."""
+        return not (np.asarray(self.scales.is_log, dtype=bool) & ~may_be_log(answers, readings)).any()
+
     def dump(self) -> dict[str, Any]:
         """Plain data."""
         theta = [list(row) for row in self.theta]
@@ -106,7 +110,7 @@ class Emulator:
         return self.kernel(X, self.X) @ self.W
 
     def root(self, X: Tensor) -> Tensor:
-        """Whose product the runs take off the covariance: it becomes kernel(A, B) - root(A)' root(B); (..., n, a)."""
+        """Half of what the runs take off the kernel: given them it is less by the product of two; (..., n, a)."""
         return lower_solve(self.L, self.kernel(self.X, X))
 
     def own_variance(self, X: Tensor) -> Tensor:

@@ -117,7 +117,9 @@ class Ensemble:
         runs = Runs.of(evidence.of(self.simulator), len(self.priors.names))
         if len(runs) < MIN_RUNS:
             return belief
-        is_due = belief.learned is None or belief.learned.is_due(len(runs))
+        answers, readings = [run.Y for run in runs.members], evidence.of(evidence.target).Y
+        last = belief.learned
+        is_due = last is None or last.is_due(len(runs)) or not last.still_fits(answers, readings)
         if is_due:
             belief = _relearned(belief, evidence, runs)
         known = set(belief.assimilated)

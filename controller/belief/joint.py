@@ -80,12 +80,12 @@ class Joint:
 
     def error_variance(self, a: Point) -> Tensor:
         """Of the emulator's error at a, given the readings, (..., a)."""
-        own = self._emulator_error(a, a).diagonal(dim1=-2, dim2=-1)
+        own = self.emulator.own_variance(a.X) - a.root[..., : self._n, :].square().sum(-2)
         return own - self._told(a).square().sum(-2) if len(self.X) else own
 
     def discrepancy(self, a: Point) -> Added:
         """What the discrepancy adds at a."""
-        own = discrepancy.covariance(self.theta, a.X, a.X).diagonal(dim1=-2, dim2=-1)
+        own = (2.0 * self.theta[..., -2:-1]).exp().expand(*self.theta.shape[:-1], a.X.shape[-2])
         if not len(self.X):
             return Added(torch.zeros_like(own), own.sqrt())
         K = discrepancy.covariance(self.theta, self.X, a.X)

@@ -8,7 +8,7 @@ A bias is believed small and may become large, so that a useless simulator is fo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from ..errors import BeliefError
-from .multi_source import Data, Theta, log_evidence
+from .multi_source_prior import Data, Theta, log_evidence
 
 if TYPE_CHECKING:
     from ..space import Array
@@ -28,7 +28,7 @@ N_FIT = 200  # readings at most in a fit: it costs their cube, and hyperparamete
 
 @dataclass(frozen=True)
 class Prior:
-    """A normal density over the logarithm (over the value itself for the mean), and bounds.
+    """A normal density over the logarithm (over the value itself for mean and rho), and bounds.
 
     ``centre`` is the mode of the log-normal over the hyperparameter itself: its location less its variance.
     """
@@ -54,6 +54,7 @@ def priors(n_parameters: int, is_quiet: Sequence[bool]) -> dict[str, Prior]:
         "mean": Prior(1, 0.0, 1.0, -10.0, 10.0),
         "signal": Prior(1, 0.0, 1.0, -7.0, 7.0),
         "lengthscale": Prior(n_parameters, lengthscale, 1.0, math.log(0.025), math.log(1e3)),
+        "rho": Prior(n_others, 1.0, 0.3, -3.0, 3.0),
         "bias": Prior(n_others, math.log(0.15), 1.5, math.log(1e-6), math.log(1e8)),
         "offset": Prior(n_others, math.log(0.05), 2.0, math.log(1e-6), math.log(1e8)),
         "bias_lengthscale": Prior(n_others * n_parameters, lengthscale + 0.5, 1.0, math.log(0.025), math.log(1e3)),
@@ -70,6 +71,15 @@ def priors(n_parameters: int, is_quiet: Sequence[bool]) -> dict[str, Prior]:
 def start(table: dict[str, Prior], n_responses: int) -> dict[str, Array]:
     """The most probable hyperparameters before any reading, (m, width) each."""
     return {k: np.tile(np.broadcast_to(p.centre, (p.width,)), (n_responses, 1)).astype(float) for k, p in table.items()}
+
+
+def other_starts(cold: Mapping[str, Array]) -> list[dict[str, Array]]:
+    """Starts near other modes: smooth and noisy; and, where there are other sources, one that trusts none of them."""
+    smooth = {**cold, "lengthscale": cold["lengthscale"] + 1.5, "noise": cold["noise"] + 1.0}
+    if not cold["bias"].size:
+        return [smooth]
+    rough = {"bias": cold["bias"] + 3.0, "bias_lengthscale": cold["bias_lengthscale"] - 1.0}
+    return [smooth, {**cold, **rough, "lengthscale": cold["lengthscale"] + 0.7}]
 
 
 def fit(theta: Theta, data: Data, table: dict[str, Prior], *, max_iterations: int) -> tuple[dict[str, Array], Array]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 OFFSET = 2.5  # times p: linear, quadratic and cubic terms of members drawn from the prior weigh about 9 : 4 : 1
 SMOOTHING = 10.0 ** np.arange(-10.0, 1.5)
+MAX_REGRESSED = 256  # members of a run that the regression is fitted to; its cost grows with their cube
 SAME = 1e-7  # of a z: members that differ by less are the same
 MIN_VARIANCE = 1e-10
 
@@ -34,18 +35,21 @@ MIN_VARIANCE = 1e-10
 class Regression:
     """One run: responses (N, m) regressed on z (N, p)."""
 
-    Z: Array  # (N, p)
-    Y: Array  # (N, m)
+    Z_run: Array  # (N, p)
+    Y_run: Array  # (N, m)
+    Z: Array  # (M, p) of the members fitted to, M <= N
     mean: Array  # (m,)
-    alpha: Array  # (N, m) dual weights
-    U: Array  # (N, N) eigenvectors of the kernel matrix
-    inverse: Array  # (N, m) eigenvalues of its smoothed inverse
+    alpha: Array  # (M, m) dual weights
+    U: Array  # (M, M) eigenvectors of the kernel matrix
+    inverse: Array  # (M, m) eigenvalues of its smoothed inverse
     smoothing: Array  # (m,)
     variance: Array  # (m,) of the process
 
     @classmethod
     def fit(cls, Z: Array, Y: Array) -> Regression:
         """Eigenvalues once; each response takes the smoothing that leaves it out best."""
+        Z_run, Y_run = Z, Y
+        Z, Y = (a[:: -(-len(a) // MAX_REGRESSED)] for a in (Z, Y))
         mean = Y.mean(axis=0)
         w, U = np.linalg.eigh(_kernel(Z, Z))
         inverses = 1.0 / (np.maximum(w, 0.0) + SMOOTHING[:, None])  # (s, N)
@@ -57,12 +61,12 @@ class Regression:
         columns = np.arange(Y.shape[1])
         alpha = alphas[best, :, columns].T
         variance = (alpha**2 / precision[best].T).mean(axis=0)
-        return cls(Z, Y, mean, alpha, U, inverses[best].T, SMOOTHING[best], variance)
+        return cls(Z_run, Y_run, Z, mean, alpha, U, inverses[best].T, SMOOTHING[best], variance)
 
     def predict(self, Z: Array) -> tuple[Array, Array]:
         """Responses (N', m) of members z (N', p), and their mean variance (m,)."""
-        if Z.shape == self.Z.shape and float(np.abs(Z - self.Z).max()) < SAME:
-            return self.Y, np.full(self.Y.shape[1], MIN_VARIANCE)
+        if Z.shape == self.Z_run.shape and float(np.abs(Z - self.Z_run).max()) < SAME:
+            return self.Y_run, np.full(self.Y_run.shape[1], MIN_VARIANCE)
         K = _kernel(Z, self.Z)
         explained = ((K @ self.U) ** 2).mean(axis=0) @ self.inverse  # (m,)
         own = float((_scaled(np.einsum("ij,ij->i", Z, Z), Z.shape[1])).mean())
@@ -100,7 +104,7 @@ def _regression_of(run: Members, unknowns: Unknowns, scales: Scales) -> Regressi
     return _fitted(run.unknowns.tobytes(), run.Y.tobytes(), shape, unknowns, scales)
 
 
-@lru_cache(maxsize=2048)  # a run never changes, and every decision asks for it again
+@lru_cache(maxsize=512)  # a run never changes, and every decision asks for it again
 def _fitted(values: bytes, Y: bytes, shape: tuple[int, int], unknowns: Unknowns, scales: Scales) -> Regression:
     Z = unknowns.to_z(np.frombuffer(values).reshape(shape))
     return Regression.fit(Z, scales.forward(np.frombuffer(Y).reshape(shape[0], -1)))

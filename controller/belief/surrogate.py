@@ -15,20 +15,20 @@ from torch import Tensor
 
 from . import Prediction
 from .actuation import Actuation
-from .multi_source import Data, MultiSourceGP, tensors
-from .multi_source_fit import N_FIT, fit, priors, start
-from .subset import newest_and_spread
+from .multi_source import MultiSourceGP
+from .multi_source_fit import N_FIT, Prior, fit, other_starts, priors, start
+from .multi_source_prior import Data, tensors
+from .standardised import data_of, is_quiet, n_readings, standardisation
 
 if TYPE_CHECKING:
     from ..campaign import Campaign
-    from ..space import Array, Space
-    from .evidence import Evidence, Observations
+    from ..space import Array
+    from .evidence import Evidence
 
 MIN_READINGS = 2
 FEW = 10  # readings below which each fit starts anew: the posterior has several modes and costs little
 N_MODEL = 800  # readings at most in a model
-MIN_FOR_SCALE = 4  # readings of the target from which its own spread is the scale
-FAR = 1e4  # scales from the target's mean beyond which a reading of another source says only "far off"
+ANEW = 1.5  # growth of the readings after which a fit starts anew: the last mode may not be the best any more
 COLD, WARM, HOT = 60, 20, 10  # iterations of a fit: anew, from the last one on, and so with many readings
 MANY = 100
 
@@ -71,7 +71,7 @@ class Surrogate:
         return cls(tuple(dump["sources"]), tuple(dump["instruments"]), numbers, actuation)
 
     def dump(self) -> dict[str, Any]:
-        """Plain data; all hyperparameters but the mean are logarithms."""
+        """Plain data; all hyperparameters but mean and rho are logarithms."""
         numbers = None
         if self.numbers is not None:
             numbers = {
@@ -94,17 +94,16 @@ class Surrogate:
         Raises:
             BeliefError: if no finite fit exists.
         """
-        n = _n_readings(evidence)
+        n = n_readings(evidence)
         if n < MIN_READINGS:
             return self
-        center, scale = _standardisation(self, evidence)
+        center, scale = standardisation(evidence, self.sources)
         data = self._data(evidence, center, scale, n_max=N_FIT)
-        table = priors(data.n_parameters, self._is_quiet(evidence))
+        table = self._priors(evidence)
         cold = start(table, len(center))
-        smooth = {**cold, "lengthscale": cold["lengthscale"] + 1.5, "noise": cold["noise"] + 1.0}
         old = self.numbers
-        is_cold = old is None or n < FEW or n >= 2 * old.n_cold
-        starts = [cold, smooth] if is_cold else []
+        is_cold = old is None or n < FEW or n >= ANEW * old.n_cold
+        starts = [cold, *other_starts(cold)] if is_cold else []
         if old is not None:
             starts.append(_rescaled(old, center, scale))
         max_iterations = COLD if is_cold else WARM if n < MANY else HOT
@@ -149,7 +148,7 @@ class Surrogate:
 
     def _model(self, evidence: Evidence, *, with_pending: bool = False) -> MultiSourceGP | None:
         """The posterior under these numbers, without a fit; under the prior's where there are none."""
-        if _n_readings(evidence) < MIN_READINGS:
+        if n_readings(evidence) < MIN_READINGS:
             return None
         numbers = self.numbers or self._prior_numbers(evidence)
         center, scale = np.array(numbers.center), np.array(numbers.scale)
@@ -168,8 +167,8 @@ class Surrogate:
             )
 
     def _prior_numbers(self, evidence: Evidence) -> Numbers:
-        center, scale = _standardisation(self, evidence)
-        table = priors(max(_groups(evidence.space)) + 1, self._is_quiet(evidence))
+        center, scale = standardisation(evidence, self.sources)
+        table = self._priors(evidence)
         return _numbers(center, scale, start(table, len(center)), 0)
 
     def _reached(self, source: str, X: Tensor) -> Tensor:
@@ -177,60 +176,11 @@ class Surrogate:
         return self.actuation.achieved(X) if source == self.sources[0] and source in self.instruments else X
 
     def _data(self, evidence: Evidence, center: Array, scale: Array, *, n_max: int) -> Data:
-        """The readings, at most ``n_max``, standardised."""
-        n_each = _shares([len(evidence.of(s)) for s in self.sources], n_max)
-        X, Y, V, rows, n = [], [], [], [], 0
-        for k, source in enumerate(self.sources):
-            o = evidence.of(source)
-            settings = o.X if source in self.instruments else o.X_set
-            kept = newest_and_spread(settings, n_each[k])
-            y = (o.Y[kept] - center) / scale
-            X.append(settings[kept])
-            Y.append(np.clip(y, -FAR, FAR) if k else y)
-            V.append((np.nan_to_num(o.sd[kept]) / scale) ** 2)
-            rows.append(slice(n, n + len(kept)))
-            n += len(kept)
-        arrays = (np.concatenate(X), np.concatenate(Y).T, np.concatenate(V).T)
-        return Data(*(torch.tensor(np.ascontiguousarray(A)) for A in arrays), tuple(rows), _groups(evidence.space))
+        return data_of(evidence, self.sources, self.instruments, center=center, scale=scale, n_max=n_max)
 
-    def _is_quiet(self, evidence: Evidence) -> list[bool]:
-        """Whether each source has little noise beyond what it tells: see ``priors``."""
-        return [name not in self.instruments or _tells_sd(evidence.of(name)) for name in self.sources]
-
-
-def _tells_sd(observations: Observations) -> bool:
-    return len(observations) > 0 and bool(np.isfinite(observations.sd).all())
-
-
-def _n_readings(evidence: Evidence) -> int:
-    return sum(len(o) for o in evidence.observations.values())
-
-
-def _groups(space: Space) -> tuple[int, ...]:
-    """The number of the parameter that each column belongs to."""
-    return tuple(k for k, p in enumerate(space.parameters.values()) for _ in range(p.n_columns))
-
-
-def _shares(n: list[int], n_max: int) -> list[int]:
-    """How many readings of each source are kept: all, or the small ones whole and the rest shared evenly."""
-    kept = [0] * len(n)
-    left = n_max
-    for place, k in enumerate(sorted(range(len(n)), key=lambda k: n[k])):
-        kept[k] = min(n[k], left // (len(n) - place))
-        left -= kept[k]
-    return kept
-
-
-def _standardisation(belief: Surrogate, evidence: Evidence) -> tuple[Array, Array]:
-    """Centre and scale (m,) of the responses: the target's own, or everybody's while it has few readings."""
-    known = [evidence.of(s).Y for s in belief.sources if len(evidence.of(s))]
-    own = evidence.of(belief.sources[0]).Y
-    center = (own if len(own) else known[0]).mean(axis=0)
-    spread = own if len(own) >= MIN_FOR_SCALE else np.concatenate([Y - Y.mean(axis=0) for Y in known])
-    scale = spread.std(axis=0, ddof=1)
-    size = np.maximum(np.abs(center), np.abs(spread).max(axis=0))
-    is_constant = scale <= 1e-13 * size  # what rounding leaves of a constant
-    return center, np.where(is_constant, np.where(size > 0, size, 1.0), scale)
+    def _priors(self, evidence: Evidence) -> dict[str, Prior]:
+        quiet = [is_quiet(evidence, s, self.instruments) for s in self.sources]
+        return priors(len(evidence.space.parameters), quiet)
 
 
 def _rescaled(old: Numbers, center: Array, scale: Array) -> dict[str, Array]:

@@ -70,7 +70,8 @@ def _inequalities(space: Space, rows: Callable[[Array], tuple[Tensor, Tensor]]) 
     def margins(x: Array) -> Array:
         with torch.no_grad():
             X = rows(x)[1]
-            return np.nan_to_num(torch.stack(space.margins(X, lib=torch)).numpy(), nan=-1.0).ravel()
+            values: Array = torch.stack(space.margins(X, lib=torch)).numpy()
+        return np.nan_to_num(values, nan=-1.0).ravel()
 
     def jacobian(x: Array) -> Array:
         free, X = rows(x)

@@ -12,13 +12,13 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import BeliefError
 from .candidates import as_asked, distinct, without
+from .choice import Choice, Option, chosen
 from .initial import initial_setting, spread_settings
 from .knowledge import Outlook
 from .logei import FAILURES, Found, best_settings, likely_best
@@ -37,42 +37,7 @@ N_REFERENCES = 40
 N_BEST = 15  # of them settings that were asked for already
 N_SPREAD = 128  # screened for the rest by what is expected of them
 N_SIMULATED = 16  # settings weighed of each other source
-NOTHING = 1e-6  # of the objective's spread: gains below it are rounding
 NOISE_FREE = 1e-2  # noise below this share of the readings' spread makes a repeat worthless
-
-
-@dataclass(frozen=True)
-class Option:
-    """An action that was weighed."""
-
-    source: str
-    setting: Array  # (c,) in the unit cube
-    gain: float  # in the units of the objective
-    cost: float  # share of the budget
-    note: str = ""
-
-    @property
-    def gain_per_cost(self) -> float:
-        """What the actions compete by."""
-        return self.gain / self.cost
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The action taken, why, and the best that were not."""
-
-    source: str
-    setting: Array  # (c,) in the unit cube
-    gain: float
-    cost: float
-    text: str
-    alternatives: tuple[Option, ...] = ()
-    figures: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def gain_per_cost(self) -> float:
-        """What the actions compete by."""
-        return self.gain / self.cost
 
 
 def choose(
@@ -113,7 +78,7 @@ def choose(
     candidates = [o for o in options if o.source == target and target in allowed][:1] + ([] if is_spent else others)
     if not candidates:
         return None
-    return _chosen(candidates, options, objective, found, target, is_spent=is_spent and bool(others))
+    return chosen(candidates, options, found, target, scale=objective.scale, is_spent=is_spent and bool(others))
 
 
 def _weighed(
@@ -190,47 +155,6 @@ def _is_spent(evidence: Evidence, costs: Mapping[str, float]) -> bool:
         if s != evidence.target
     )
     return spent >= costs[evidence.target]
-
-
-def _chosen(
-    candidates: list[Option],
-    options: list[Option],
-    objective: Objective,
-    found: Found,
-    target: str,
-    *,
-    is_spent: bool,
-) -> Choice:
-    best = max(candidates, key=lambda o: o.gain_per_cost)
-    is_nothing = all(o.gain <= NOTHING * objective.scale for o in candidates)
-    if is_nothing:
-        best = candidates[0]
-    rivals = _rivals(best, options)
-    figures = {f"gain_{o.source}": o.gain for o in (best, *rivals) if not o.note}
-    if best.source == target and np.isfinite(found.log_values[0]):
-        figures["log_ei" if found.is_improvement else "log_p_feasible"] = float(found.log_values[0])
-    text = _text(best, rivals, is_nothing=is_nothing, is_spent=is_spent)
-    text += f" ({found.note})" if found.note else ""
-    return Choice(best.source, best.setting, best.gain, best.cost, text, tuple(rivals), figures)
-
-
-def _rivals(best: Option, options: list[Option]) -> list[Option]:
-    """The best action of each other source, then the next settings of the target."""
-    firsts = {}
-    for o in options:
-        if o.source != best.source and o.source not in firsts:
-            firsts[o.source] = o
-    return [*firsts.values(), *(o for o in options if o.note and o is not best)][:5]
-
-
-def _text(best: Option, rivals: list[Option], *, is_nothing: bool, is_spent: bool) -> str:
-    if is_nothing:
-        return f"{best.source}: no action promises a gain; the setting with the highest expected improvement is taken"
-    text = f"{best.source}: expected gain {best.gain:.3g} for {best.cost:.2%} of the budget"
-    for o in rivals:
-        if not o.note:
-            text += f"; {o.source} promises at best {o.gain:.3g} for {o.cost:.2%}"
-    return text + (", but its part is spent until the next reading" if is_spent else "")
 
 
 def _without_model(

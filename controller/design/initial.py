@@ -1,4 +1,4 @@
-"""Before the belief decides: the points of a scrambled Sobol sequence that keep the constraints (Sobol 1967; Owen 1998)."""
+"""Before the belief decides: points of a scrambled Sobol sequence that keep the constraints (Sobol 1967; Owen 1998)."""
 
 from __future__ import annotations
 

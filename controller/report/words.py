@@ -10,7 +10,7 @@ from datetime import datetime
 from ..goal import Goal
 from ..records import Value
 
-UNIT_SIGNS = {"degC": "°C", "percent": "%", "dimensionless": "", "degF": "°F"}
+UNIT_SIGNS = {"degC": "°C", "percent": "%", "dimensionless": "", "degF": "°F", "um": "µm"}
 BARS = "▁▂▃▄▅▆▇█"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 

@@ -72,7 +72,7 @@ def test_every_decision_is_recomputed_from_its_prefix(history: list[AnyEvent]) -
 
 def test_every_trial_carries_its_forecast_and_every_reading_its_innovation(history: list[AnyEvent]) -> None:
     state = replay(declared(), history)
-    measured = [t for t in state.observed("lab")]
+    measured = list(state.observed("lab"))
     assert all(t.trial.forecast.mean and t.trial.forecast.sd["f"] > 0 for t in measured)
     for t in measured:
         expected = t.reading.values["f"] - t.trial.forecast.mean["f"]

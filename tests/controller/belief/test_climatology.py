@@ -31,7 +31,7 @@ def _grown(Y):
 
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
 def test_moments_are_those_of_all_readings(scale):
-    Y = scale * (RNG.normal(size=(40, 2)) + [1e3, -5.0])
+    Y = scale * RNG.normal(loc=[1e3, -5.0], size=(40, 2))
     belief = Climatology()
     for k, evidence in enumerate(_grown(Y)):
         belief = belief.correct(evidence, (k + 1,), RNG)

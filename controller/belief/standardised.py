@@ -1,0 +1,81 @@
+"""Evidence as the multi-source model takes it: a bounded number of readings, standardised, and what noise to expect."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .multi_source_prior import Data
+from .subset import newest_and_spread
+
+if TYPE_CHECKING:
+    from ..space import Array, Space
+    from .evidence import Evidence
+
+MIN_FOR_SCALE = 4  # readings of the target from which its own spread is the scale
+FAR = 1e4  # scales from the target's mean beyond which a reading of another source says only "far off"
+ROUNDING = 1e-13  # of the size of the responses: what it leaves of a constant's spread
+
+
+def n_readings(evidence: Evidence) -> int:
+    """Of all sources."""
+    return sum(len(o) for o in evidence.observations.values())
+
+
+def standardisation(evidence: Evidence, sources: Sequence[str]) -> tuple[Array, Array]:
+    """Centre and scale (m,) of the responses: the target's own, or everybody's while it has few readings."""
+    known = [evidence.of(s).Y for s in sources if len(evidence.of(s))]
+    own = evidence.of(sources[0]).Y
+    center = (own if len(own) else known[0]).mean(axis=0)
+    spread = own if len(own) >= MIN_FOR_SCALE else np.concatenate([Y - Y.mean(axis=0) for Y in known])
+    scale = spread.std(axis=0, ddof=1)
+    size = np.maximum(np.abs(center), np.abs(spread).max(axis=0))
+    is_constant = scale <= ROUNDING * size
+    return center, np.where(is_constant, np.where(size > 0, size, 1.0), scale)
+
+
+def data_of(
+    evidence: Evidence,
+    sources: Sequence[str],
+    instruments: Collection[str],
+    *,
+    center: Array,
+    scale: Array,
+    n_max: int,
+) -> Data:
+    """The readings, at most ``n_max``: of instruments at achieved settings, of simulators at those asked for."""
+    n_each = shares([len(evidence.of(s)) for s in sources], n_max)
+    parts = []
+    for k, source in enumerate(sources):
+        o = evidence.of(source)
+        settings = o.X if source in instruments else o.X_set
+        kept = newest_and_spread(settings, n_each[k])
+        Y = (o.Y[kept] - center) / scale
+        Y = np.clip(Y, -FAR, FAR) if k else Y
+        V = (np.nan_to_num(o.sd[kept]) / scale) ** 2
+        parts.append((torch.tensor(settings[kept]), torch.tensor(Y.T.copy()), torch.tensor(V.T.copy())))
+    return Data.of(parts, groups(evidence.space))
+
+
+def groups(space: Space) -> tuple[int, ...]:
+    """The number of the parameter that each column belongs to."""
+    return tuple(k for k, p in enumerate(space.parameters.values()) for _ in range(p.n_columns))
+
+
+def is_quiet(evidence: Evidence, source: str, instruments: Collection[str]) -> bool:
+    """Whether a source has little noise beyond what it tells: a simulator, or an instrument that gives an sd."""
+    observations = evidence.of(source)
+    return source not in instruments or (len(observations) > 0 and bool(np.isfinite(observations.sd).all()))
+
+
+def shares(n: list[int], n_max: int) -> list[int]:
+    """How many readings of each source are kept: all, or the small ones whole and the rest shared evenly."""
+    kept = [0] * len(n)
+    left = n_max
+    for place, k in enumerate(sorted(range(len(n)), key=lambda k: n[k])):
+        kept[k] = min(n[k], left // (len(n) - place))
+        left -= kept[k]
+    return kept

@@ -1,0 +1,123 @@
+"""``verify``, ``replay`` and ``report``: is a ledger whole, are its decisions made again, and what does it tell."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import ledger_reader
+from ..errors import LedgerError
+from . import options
+from .application import AUDIT, app
+from .terminal import complain, console, say, show_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..replaying import Recomputed
+
+
+@app.command(rich_help_panel=AUDIT, epilog="Example: closedloop verify --ledger lab.db")
+def verify(
+    *, ledger: options.Ledger = options.LEDGER, campaign: options.InLedger = None, as_json: options.AsJson = False
+) -> None:
+    """Check the chain of hashes and the file itself; exit code 4 if anything is wrong. All campaigns unless named."""
+    names = [campaign] if campaign else ledger_reader.campaigns(ledger)
+    found = {name: ledger_reader.verify(ledger, name) for name in names}
+    if as_json:
+        show_json({n: [{"event": p.seq, "problem": p.text} for p in ps] for n, ps in found.items()})
+    else:
+        for name, problems in found.items():
+            say(f"{name}: {'whole: every event follows from the one before' if not problems else 'NOT whole'}")
+            for problem in problems:
+                say(f"  {problem.text}")
+    if any(found.values()):
+        n = sum(map(len, found.values()))
+        complain(f"{ledger}: {n} found; take the ledger from a backup, or trust it no further than before them")
+        raise typer.Exit(LedgerError.exit_code)
+
+
+@app.command(rich_help_panel=AUDIT, epilog="Example: closedloop replay --ledger lab.db")
+def replay(
+    *,
+    ledger: options.Ledger = options.LEDGER,
+    campaign: options.InLedger = None,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", min=0.0, help="Relative; 0: every bit must be the same.")
+    ] = 1e-6,
+    as_json: options.AsJson = False,
+) -> None:
+    """Make each decision again from the events before it, and compare; exit code 1 if one differs."""
+    from ..replaying import recompute
+    from ..report.story import read_events
+
+    warnings.simplefilter("ignore")
+    events = read_events(ledger, campaign)
+    found = list(_with_progress(recompute(events), n_events=len(events)))
+    differing = [r for r in found if not r.is_same(tolerance)]
+    if as_json:
+        show_json([_data(r, tolerance) for r in found])
+    else:
+        _show_recomputed(found, differing)
+    if differing:
+        complain(f"{len(differing)} of {len(found)} decisions are not what is decided now")
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=AUDIT, epilog="Example: closedloop report --ledger lab.db --output report.html")
+def report(
+    *,
+    ledger: options.Ledger = options.LEDGER,
+    campaign: options.InLedger = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="CAMPAIGN.html if left out.", show_default=False)
+    ] = None,
+) -> None:
+    """Write the report of a campaign: one HTML file that needs no network."""
+    from ..report.page import write_report
+
+    warnings.simplefilter("ignore")
+    name = ledger_reader.started(ledger, campaign).campaign["name"]
+    path = write_report(ledger, name, output or Path(f"{name}.html"))
+    say(f"wrote {path} ({path.stat().st_size / 1024:.0f} kB)")
+
+
+def _with_progress(found: Iterator[Recomputed], *, n_events: int) -> Iterator[Recomputed]:
+    if not sys.stderr.isatty():
+        yield from found
+        return
+    from rich.progress import Progress
+
+    with Progress(console=console(is_error=True), transient=True) as progress:
+        bar = progress.add_task("deciding again", total=n_events)
+        for one in found:
+            progress.update(bar, completed=one.seq)
+            yield one
+
+
+def _show_recomputed(found: Sequence[Recomputed], differing: Sequence[Recomputed]) -> None:
+    for r in differing:
+        what = "; ".join(r.differences) or f"{r.where} (off by {r.deviation:.1e})"
+        say(f"event {r.seq} {r.kind}{f' #{r.trial}' if r.trial else ''}: {what}")
+    n_exact = sum(r.is_same() for r in found)
+    largest = max((r.deviation for r in found), default=0.0)
+    say(
+        f"{len(found)} decisions made again: {n_exact} the same to the last bit, "
+        f"{len(found) - n_exact - len(differing)} within the tolerance, {len(differing)} different "
+        f"(largest relative deviation {largest:.1e})"
+    )
+
+
+def _data(r: Recomputed, tolerance: float) -> dict[str, Any]:
+    return {
+        "event": r.seq,
+        "kind": r.kind,
+        "trial": r.trial,
+        "same": r.is_same(tolerance),
+        "deviation": r.deviation,
+        "differences": [*r.differences, *([r.where] if r.where else [])],
+    }

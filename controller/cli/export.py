@@ -1,0 +1,164 @@
+"""``export``: one row a trial, as CSV, JSON or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import ClosedLoopError
+from ..report.story import Story, TrialStory, read_story
+from . import options
+from .application import LOOK, app
+from .terminal import complain, write_text
+
+Row = dict[str, Any]
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is carried out by a spreadsheet
+
+
+class Format(StrEnum):
+    """What can be written."""
+
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+@app.command(rich_help_panel=LOOK, epilog="Example: closedloop export --format csv --output trials.csv")
+def export(
+    *,
+    ledger: options.Ledger = options.LEDGER,
+    campaign: options.InLedger = None,
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", "-f", help="As the file's name ends, else csv.", show_default=False),
+    ] = None,
+    output: options.Output = None,
+) -> None:
+    """Write one row a trial: settings, readings, forecasts, z, costs and times; on stdout without --output."""
+    form = form or _form_of(output)
+    rows = rows_of(read_story(ledger, campaign))
+    if form is Format.PARQUET:
+        if output is None:
+            raise ClosedLoopError("--format parquet: is no text for a terminal; name a file with --output")
+        _write_parquet(rows, output)
+        return
+    text = csv_of(rows) if form is Format.CSV else json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    if output is None:
+        print(text, end="")
+        return
+    write_text(output, text)
+    complain(f"{len(rows)} trials in {output}", word="wrote")
+
+
+def rows_of(story: Story) -> list[Row]:
+    """One flat row a trial; every row has every column."""
+    rows = [_row(story, t) for t in story.trials.values()]
+    return [{c: row.get(c) for c in _columns(story)} for row in rows]
+
+
+def csv_of(rows: list[Row]) -> str:
+    """The rows as CSV; text that a spreadsheet would carry out is made harmless by an apostrophe."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(rows[0])
+        writer.writerows([_cell(v) for v in row.values()] for row in rows)
+    return text.getvalue()
+
+
+def _form_of(output: Path | None) -> Format:
+    suffix = output.suffix.lower().lstrip(".") if output else ""
+    return next((f for f in Format if f.value == suffix), Format.CSV)
+
+
+def _columns(story: Story) -> list[str]:
+    declared = story.declared
+    parts = ("", ".sd", ".forecast", ".forecast_sd", ".z")
+    resources = dict.fromkeys([*declared.budget, *(r for s in declared.sources.values() for r in s.cost)])
+    return [
+        *("trial", "source", "kind", "status", "by"),
+        *declared.parameters,
+        *(f"{p}.achieved" for p in declared.parameters),
+        *(f"{r}{part}" for r in declared.responses for part in parts),
+        *("objective", "feasible"),
+        *(f"cost.{r}" for r in resources),
+        *("proposed", "answered", "cause", "message", "why"),
+    ]
+
+
+def _row(story: Story, t: TrialStory) -> Row:
+    cost = {**t.trial.cost, **(t.reading.cost if t.reading else {})} if t.status != "running" else {}
+    return {
+        "trial": t.number,
+        "source": t.trial.source,
+        "kind": story.declared.sources[t.trial.source].kind,
+        "status": t.status,
+        "by": t.by,
+        **t.trial.setting,
+        **{f"{p}.achieved": v for p, v in (t.reading.achieved if t.reading else {}).items()},
+        **_responses(story, t),
+        **{f"cost.{r}": x for r, x in cost.items()},
+        "proposed": t.proposed.isoformat() if t.proposed else None,
+        "answered": t.answered.isoformat() if t.answered else None,
+        "cause": t.failure.cause if t.failure else None,
+        "message": t.failure.message if t.failure else None,
+        "why": t.trial.why.text,
+    }
+
+
+def _responses(story: Story, t: TrialStory) -> Row:
+    row: Row = {}
+    for r in story.declared.responses:
+        scored = t.scored(r)
+        row[f"{r}.forecast"] = t.trial.forecast.mean.get(r)
+        row[f"{r}.forecast_sd"] = t.trial.forecast.sd.get(r)
+        row[f"{r}.z"] = scored.z if scored else None
+        if t.reading:
+            row[r], row[f"{r}.sd"] = t.reading.values.get(r), t.reading.sd.get(r)
+    if t.reading:
+        row["objective"] = story.objective(t.reading.values)
+        row["feasible"] = story.is_feasible(t.reading.values)
+    return row
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith(FORMULA):
+        return value
+    try:
+        float(value)  # a number written as text is no formula
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def _write_parquet(rows: list[Row], output: Path) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise ClosedLoopError(
+            "--format parquet: needs pyarrow, which is not installed; pip install closedloop[parquet]"
+        ) from None
+    names = list(rows[0]) if rows else ["trial"]
+    columns = {name: _column(row.get(name) for row in rows) for name in names}
+    try:
+        pq.write_table(pa.table(columns), output)
+    except OSError as error:
+        raise ClosedLoopError(f"{output} cannot be written ({error}); name another file with --output") from error
+    complain(f"{len(rows)} trials in {output}", word="wrote")
+
+
+def _column(values: Iterable[Any]) -> list[Any]:
+    """Of one type: levels that mix numbers and labels become text, whole numbers beside others floats."""
+    cells = list(values)
+    types = {type(v) for v in cells if v is not None}
+    if len(types) < 2:
+        return cells
+    return [v if v is None else float(v) if types == {int, float} else str(v) for v in cells]

@@ -1,0 +1,204 @@
+"""``status``, ``best`` and ``show``: where a campaign stands, from its ledger alone."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..calibration import LEVELS, calibration, second_half
+from ..errors import LedgerError
+from ..ledger_reader import Holder, lease
+from ..report.story import Story, TrialStory, read_story
+from ..report.words import (
+    clock,
+    duration,
+    number,
+    plus_minus,
+    printable,
+    setting_words,
+    value_words,
+    with_unit,
+)
+from . import options
+from .application import LOOK, app
+from .terminal import pairs, say, show, show_json, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..calibration import Calibration
+
+
+@app.command(rich_help_panel=LOOK, epilog="Example: closedloop status --ledger lab.db")
+def status(
+    *, ledger: options.Ledger = options.LEDGER, campaign: options.InLedger = None, as_json: options.AsJson = False
+) -> None:
+    """Show where a campaign stands: best so far, spending, what runs, forecast against reading."""
+    story = read_story(ledger, campaign)
+    holder = lease(ledger, story.declared.name)
+    if as_json:
+        show_json(status_data(story, holder))
+        return
+    from .picture import now_utc, picture
+
+    is_alive = holder is not None and _is_alive(holder)
+    show(picture(story, now=now_utc() if is_alive else None))
+    if holder is not None and is_alive:
+        say(f"run by process {holder.pid} on {holder.host} since {clock(holder.started)}")
+    elif not story.stopped:
+        say(f"not running; go on with: closedloop resume {story.declared.name} --ledger {ledger}")
+
+
+@app.command(rich_help_panel=LOOK, epilog="Example: closedloop best --ledger lab.db --json")
+def best(
+    *, ledger: options.Ledger = options.LEDGER, campaign: options.InLedger = None, as_json: options.AsJson = False
+) -> None:
+    """Show the best reading of the source at which the goal is to be reached: feasible ones first."""
+    story = read_story(ledger, campaign)
+    if as_json:
+        show_json(_best_data(story))
+        return
+    from .picture import best_words, table_of_readings
+
+    found = story.best
+    if found is None:
+        say(best_words(story))
+        return
+    words = f"{best_words(story)}   ({found.trial.source} #{found.number})"
+    setting = setting_words(found.trial.setting, story.declared.parameters)
+    show(pairs([("best", words), ("at", setting), ("reading", table_of_readings(story, found))]))
+
+
+@app.command(name="show", rich_help_panel=LOOK, epilog="Example: closedloop show 12 --ledger lab.db")
+def show_trial(
+    trial: Annotated[int, typer.Argument(help="The trial's number.")],
+    *,
+    ledger: options.Ledger = options.LEDGER,
+    campaign: options.InLedger = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show one trial: settings, forecast, reading, innovation, why it was chosen and what else was weighed."""
+    story = read_story(ledger, campaign)
+    if trial not in story.trials:
+        known = f"1 to {max(story.trials)}" if story.trials else "none"
+        raise LedgerError(f"trial {trial} is not in campaign {story.declared.name!r} (there: {known})")
+    found = story.trials[trial]
+    if as_json:
+        show_json(_trial_data(found))
+        return
+    show(pairs(_trial_rows(story, found)))
+    if found.trial.alternatives:
+        show(_alternatives(story, found))
+
+
+def _trial_rows(story: Story, t: TrialStory) -> list[tuple[str, Any]]:
+    from .picture import table_of_readings
+
+    units = story.declared.parameters
+    rows: list[tuple[str, Any]] = [
+        ("trial", f"#{t.number} on {t.trial.source}, {t.status}, proposed by the {t.by} at {clock(t.proposed)}"),
+        ("setting", setting_words(t.trial.setting, units)),
+    ]
+    if t.reading and t.reading.achieved:
+        rows.append(("achieved", setting_words(t.reading.achieved, units)))
+    if t.seconds is not None:
+        rows.append(("took", duration(t.seconds)))
+    rows.append(("why", t.trial.why.text or "no reason was given"))
+    if t.trial.why.gain is not None:
+        gain = f"{number(t.trial.why.gain)} for {number(100 * (t.trial.why.cost or 0.0), 2)} % of the budget"
+        rows.append(("gain", gain))
+    if t.failure:
+        rows.append(("failed", f"{t.failure.cause}: {t.failure.message}"))
+    rows.append(
+        ("reading" if t.reading else "forecast", table_of_readings(story, t) if t.reading else _forecast(story, t))
+    )
+    return rows
+
+
+def _forecast(story: Story, t: TrialStory) -> str:
+    mean, sd = t.trial.forecast.mean, t.trial.forecast.sd
+    units = story.declared.responses
+    parts = [f"{r} {with_unit(plus_minus(m, sd.get(r)), units.get(r, ''))}" for r, m in mean.items()]
+    return ", ".join(parts) or "none: nothing was known yet"
+
+
+def _alternatives(story: Story, t: TrialStory) -> Table:
+    names = list(story.declared.parameters)
+    made = table("weighed and not taken", *names, "gain", "cost %", "note", right=range(1, len(names) + 3))
+    for a in t.trial.alternatives:
+        values = [printable(value_words(a.setting[n])) if n in a.setting else "" for n in names]
+        made.add_row(a.source, *values, number(a.gain, 3), number(100 * a.cost, 2), printable(a.note))
+    return made
+
+
+def _is_alive(holder: Holder) -> bool:
+    """Whether the holder can be taken to live; of another host only its heartbeat is known."""
+    if holder.host != socket.gethostname():
+        return True
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def status_data(story: Story, holder: Holder | None) -> dict[str, Any]:
+    """Where a campaign stands, as plain data."""
+    scored = story.scored()
+    return {
+        "campaign": story.declared.name,
+        "events": story.seq,
+        "best": _best_data(story),
+        "spent": story.spent,
+        "budget": story.declared.budget,
+        "experiments": story.n_answered("instrument"),
+        "simulations": story.n_answered("simulator"),
+        "failed": story.n_failed(),
+        "running": [{"trial": t.number, "source": t.trial.source, "setting": t.trial.setting} for t in story.running],
+        "calibration": {
+            "all": _calibration_data(calibration(scored)),
+            "second_half": _calibration_data(calibration(second_half(scored))),
+        },
+        "stopped": story.stopped.reason if story.stopped else None,
+        "controller": {"host": holder.host, "pid": holder.pid} if holder and _is_alive(holder) else None,
+    }
+
+
+def _calibration_data(score: Calibration | None) -> dict[str, Any] | None:
+    if score is None:
+        return None
+    coverage = {f"{100 * level:.0f}": c for level, c in zip(LEVELS, score.coverage, strict=True)}
+    return {"n": score.n, "mean_z": score.mean_z, "sd_z": score.sd_z, "coverage": coverage}
+
+
+def _best_data(story: Story) -> dict[str, Any] | None:
+    found = story.best
+    if found is None or found.reading is None:
+        return None
+    return {
+        "trial": found.number,
+        "setting": found.trial.setting,
+        "reading": found.reading.values,
+        "objective": story.objective(found.reading.values),
+        "is_feasible": story.is_feasible(found.reading.values),
+    }
+
+
+def _trial_data(t: TrialStory) -> dict[str, Any]:
+    """A trial whole, its innovation worked out."""
+    z = {r: s.z for r in t.trial.forecast.mean if (s := t.scored(r)) is not None}
+    return {
+        **t.trial.model_dump(mode="json"),
+        "by": t.by,
+        "status": t.status,
+        "proposed": t.proposed,
+        "answered": t.answered,
+        "reading": t.reading.model_dump(mode="json") if t.reading else None,
+        "failure": {"cause": t.failure.cause, "message": t.failure.message} if t.failure else None,
+        "z": z,
+    }

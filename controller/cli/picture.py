@@ -1,0 +1,183 @@
+"""Where a campaign stands, drawn for a terminal: the live view of ``run`` and the answer of ``status``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ..calibration import calibration, second_half
+from ..report.words import (
+    amount,
+    duration,
+    goal_words,
+    number,
+    plural,
+    plus_minus,
+    printable,
+    setting_words,
+    sparkline,
+    with_unit,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ..report.story import Story, TrialStory
+
+Row = tuple[str, "RenderableType"]
+MAX_RUNNING = 8
+
+
+def picture(story: Story, *, now: datetime | None = None) -> Panel:
+    """Everything about a campaign on one panel.
+
+    Args:
+        story: of the campaign.
+        now: for how long trials have been running; None: do not say.
+    """
+    grid = Table.grid(padding=(0, 2), expand=True)
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(ratio=1, overflow="fold")
+    for name, thing in rows(story, now):
+        grid.add_row(name, thing)
+    title = Text.assemble((story.declared.name, "bold"), "  ", (goal_words(story.declared.goal), "dim"))
+    return Panel(grid, title=title, title_align="left", border_style="dim", padding=(1, 2))
+
+
+def rows(story: Story, now: datetime | None) -> list[Row]:
+    """The lines of the panel."""
+    makers: tuple[Callable[[], list[Row]], ...] = (
+        lambda: _best(story),
+        lambda: _budget(story),
+        lambda: _counts(story),
+        lambda: _running(story, now),
+        lambda: _last(story),
+        lambda: _calibration(story),
+        lambda: _stop(story),
+    )
+    return [row for make in makers for row in make()]
+
+
+def best_words(story: Story) -> str:
+    """The best reading in one line."""
+    best = story.best
+    if best is None or best.reading is None:
+        return f"no reading of {story.declared.target} yet"
+    x = story.objective(best.reading.values)
+    text = "no value" if x is None else with_unit(number(x), story.declared.objective_unit)
+    distance = "distance to the value " if story.declared.goal.aim == "target" else ""
+    broken = "" if story.is_feasible(best.reading.values) else ", which breaks a constraint"
+    return f"{distance}{text}{broken}"
+
+
+def _best(story: Story) -> list[Row]:
+    if story.best is None:
+        return [("best", Text(best_words(story), style="dim"))]
+    units = story.declared.parameters
+    line = Text.assemble((best_words(story), "bold green"), f"   trial {story.best.number}")
+    made: list[Row] = [("best", line), ("at", Text(setting_words(story.best.trial.setting, units)))]
+    course = [x for _, b in story.course if b.reading and (x := story.objective(b.reading.values)) is not None]
+    return [*made, ("course", Text(sparkline(course), style="green"))] if len(course) > 1 else made
+
+
+def _budget(story: Story) -> list[Row]:
+    made: list[Row] = []
+    for k, (resource, limit) in enumerate(story.declared.budget.items()):
+        spent = story.spent.get(resource, 0.0)
+        line = Table.grid(padding=(0, 2))
+        line.add_column(width=28)
+        line.add_column()
+        words = f"{amount(resource, spent)} of {amount(resource, limit)}"
+        line.add_row(ProgressBar(total=limit, completed=min(spent, limit), width=28), Text(words))
+        made.append(("spent" if k == 0 else "", line))
+    return made
+
+
+def _counts(story: Story) -> list[Row]:
+    counts = [
+        plural(story.n_answered("instrument"), "experiment"),
+        plural(story.n_answered("simulator"), "simulation"),
+    ]
+    n_failed = story.n_failed()
+    failed = Text(f" · {n_failed} failed", style="red") if n_failed else Text("")
+    return [("trials", Text(" · ".join(counts)) + failed)]
+
+
+def _running(story: Story, now: datetime | None) -> list[Row]:
+    running = story.running
+    if story.stopped or not running:
+        return []
+    lines: list[RenderableType] = [_running_line(story, t, now) for t in running[:MAX_RUNNING]]
+    if len(running) > MAX_RUNNING:
+        lines.append(Text(f"and {len(running) - MAX_RUNNING} more", style="dim"))
+    newest = running[-1].trial
+    return [("running", Group(*lines)), ("why", Text(printable(newest.why.text) or "no reason was given"))]
+
+
+def _running_line(story: Story, t: TrialStory, now: datetime | None) -> Text:
+    setting = setting_words(t.trial.setting, story.declared.parameters)
+    age = f" {duration((now - t.proposed).total_seconds())}" if now and t.proposed else ""
+    return Text.assemble((f"{t.trial.source} #{t.number}", "cyan"), (age, "dim"), f"  {setting}")
+
+
+def _last(story: Story) -> list[Row]:
+    """The newest reading against its forecast; the target's, where there is one."""
+    answered = [story.trials[n] for n in reversed(story.answered[-50:])]
+    last = next((t for t in answered if t.reading and t.trial.source == story.declared.target), None)
+    last = last or next((t for t in answered if t.reading), None)
+    if last is None or last.reading is None:
+        return []
+    made = table_of_readings(story, last)
+    return [("last", Group(Text(f"{last.trial.source} #{last.number}", style="cyan"), made))]
+
+
+def table_of_readings(story: Story, t: TrialStory) -> Table:
+    """Each response of a trial: reading, forecast and z."""
+    grid = Table.grid(padding=(0, 2))
+    for k in range(4):
+        grid.add_column(justify="right" if k % 2 else "left", no_wrap=True)
+    forecast = t.trial.forecast
+    for response, unit in story.declared.responses.items():
+        if t.reading is None or response not in t.reading.values:
+            continue
+        read = with_unit(plus_minus(t.reading.values[response], t.reading.sd.get(response)), unit)
+        mean = forecast.mean.get(response)
+        expected = f"forecast {plus_minus(mean, forecast.sd.get(response))}" if mean is not None else "no forecast"
+        grid.add_row(response, Text(read, style="bold"), Text(expected, style="dim"), z_text(t, response))
+    return grid
+
+
+def z_text(t: TrialStory, response: str) -> Text:
+    """The innovation in standard deviations of the forecast; a surprise in colour."""
+    scored = t.scored(response)
+    if scored is None:
+        return Text("")
+    size = abs(scored.z)
+    return Text(f"z {scored.z:+.1f}", style="red" if size > 3 else "yellow" if size > 2 else "green")
+
+
+def _calibration(story: Story) -> list[Row]:
+    scored = story.scored()
+    score = calibration(second_half(scored))
+    if score is None or len(scored) < 8:
+        return []
+    text = f"80 % intervals held {100 * score.covers(0.8):.0f} % of the later half of readings (n = {score.n})"
+    return [("forecasts", Text(text))]
+
+
+def _stop(story: Story) -> list[Row]:
+    if story.stopped:
+        return [("stopped", Text(printable(story.stopped.reason), style="bold"))]
+    return []
+
+
+def now_utc() -> datetime:
+    """The time, for the ages of running trials."""
+    return datetime.now(UTC)

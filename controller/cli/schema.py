@@ -1,0 +1,61 @@
+"""The JSON Schema of a campaign file, made friendly: what each key means, and the short forms that are read too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+KEYS = {
+    "name": "What the ledger calls the campaign: letters, digits, dot, dash and underscore.",
+    "description": "For people.",
+    "seed": "Of all random choices; the same ledger then leads to the same decisions.",
+    "parameters": "What may be set, by name: {low, high, unit}, with step or scale: log; or choices; or levels.",
+    "constraints": "What settings must keep, such as 'temperature + 3 * time <= 150'.",
+    "responses": "What is measured, by name: {unit}; or a plain list of names.",
+    "sources": "Who can answer a trial, by name; the goal is to be reached at the first instrument.",
+    "goal": "Exactly one of maximize, minimize and target (with value), and outcome constraints in subject_to.",
+    "budget": "What may be spent in all: trials, time (seconds or '2 hours'), money, or any resource of a cost.",
+    "belief": "How forecasts are made; left out, it is chosen from what the sources offer.",
+    "n_initial": "Space-filling measurements before the belief decides.",
+    "n_members": "Members of the ensemble of a simulator's unknowns.",
+}
+SOURCE_KEYS = {
+    "instrument": "Its driver: 'package.module:Class', './file.py:Class', or the name of an entry point.",
+    "simulator": "Its model, named as a driver is.",
+    "settings": "Arguments of the class.",
+    "cost": "Of one trial, by resource; the class's own if left out.",
+    "replicas": "How many copies of a simulator run at once.",
+    "timeout": "Of one trial: seconds or '5 min'.",
+    "resources": "What Ray reserves for it, such as {CPU: 1}.",
+    "start": "A stand-in process of the driver's that is started with the run, such as 'bench'.",
+    "unknowns": "Priors of what the simulator does not know: {normal: [mean, sd]} or {lognormal: [median, log sd]}.",
+}
+
+
+def campaign_schema() -> dict[str, Any]:
+    """The schema of what a campaign file may say."""
+    from ..campaign import Campaign
+
+    schema = Campaign.model_json_schema()
+    _describe(schema["properties"], KEYS)
+    _describe(schema["$defs"]["SourceSpec"]["properties"], SOURCE_KEYS)
+    schema["$defs"].get("Ordinal", {}).get("properties", {}).pop("n_columns", None)  # is worked out
+    responses = schema["properties"]["responses"]
+    names = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
+    may_be_empty = {
+        **responses,
+        "additionalProperties": {"anyOf": [responses["additionalProperties"], {"type": "null"}]},
+    }
+    described = {k: may_be_empty.pop(k) for k in ("title", "description") if k in may_be_empty}
+    schema["properties"]["responses"] = {**described, "anyOf": [may_be_empty, names]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "closedloop campaign",
+        "description": "A campaign of closedloop: what may be set, what is measured, who answers, what is wanted.",
+    }
+
+
+def _describe(properties: dict[str, Any], texts: dict[str, str]) -> None:
+    for key, text in texts.items():
+        if key in properties:
+            properties[key]["description"] = text

@@ -1,0 +1,101 @@
+"""The action taken, in words and figures, beside the best that were not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ..space import Array
+    from .logei import Found
+
+NOTHING = 1e-6  # of the objective's spread: gains below it are rounding
+N_RIVALS = 5
+
+
+@dataclass(frozen=True)
+class Option:
+    """An action that was weighed."""
+
+    source: str
+    setting: Array  # (c,) in the unit cube
+    gain: float  # in the units of the objective
+    cost: float  # share of the budget
+    note: str = ""
+
+    @property
+    def gain_per_cost(self) -> float:
+        """What the actions compete by."""
+        return self.gain / self.cost
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The action taken, why, and the best that were not."""
+
+    source: str
+    setting: Array  # (c,) in the unit cube
+    gain: float
+    cost: float
+    text: str
+    alternatives: tuple[Option, ...] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def gain_per_cost(self) -> float:
+        """What the actions compete by."""
+        return self.gain / self.cost
+
+
+def chosen(
+    candidates: list[Option],
+    options: list[Option],
+    found: Found,
+    target: str,
+    *,
+    scale: float,
+    is_spent: bool,
+) -> Choice:
+    """The candidate with the highest gain per cost; the first where none gains anything.
+
+    Args:
+        candidates: actions that may be taken, the target's first.
+        options: all that were weighed.
+        found: how the target's settings were found.
+        target: the source at which the goal is to be reached.
+        scale: of the objective, in its units.
+        is_spent: whether other sources were left out because they have spent their part.
+    """
+    best = max(candidates, key=lambda o: o.gain_per_cost)
+    is_nothing = all(o.gain <= NOTHING * scale for o in candidates)
+    if is_nothing:
+        best = candidates[0]
+    rivals = _rivals(best, options)
+    figures = {f"gain_{o.source}": o.gain for o in (best, *rivals) if not o.note}
+    if best.source == target and np.isfinite(found.log_values[0]):
+        figures["log_ei" if found.is_improvement else "log_p_feasible"] = float(found.log_values[0])
+    text = _text(best, rivals, is_nothing=is_nothing, is_spent=is_spent)
+    text += f" ({found.note})" if found.note else ""
+    return Choice(best.source, best.setting, best.gain, best.cost, text, tuple(rivals), figures)
+
+
+def _rivals(best: Option, options: list[Option]) -> list[Option]:
+    """The best action of each other source, then the next settings of the target."""
+    firsts = {}
+    for o in options:
+        if o.source != best.source and o.source not in firsts:
+            firsts[o.source] = o
+    return [*firsts.values(), *(o for o in options if o.note and o is not best)][:N_RIVALS]
+
+
+def _text(best: Option, rivals: list[Option], *, is_nothing: bool, is_spent: bool) -> str:
+    if is_nothing:
+        return f"{best.source}: no action promises a gain; the setting with the highest expected improvement is taken"
+    text = f"{best.source}: expected gain {best.gain:.3g} for {best.cost:.2%} of the budget"
+    for o in rivals:
+        if not o.note:
+            text += f"; {o.source} promises at best {o.gain:.3g} for {o.cost:.2%}"
+    return text + (", but its part is spent until the next reading" if is_spent else "")

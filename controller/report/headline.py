@@ -1,0 +1,121 @@
+"""The head of a report: what was wanted, what was found, what it cost, and why it ended."""
+
+from __future__ import annotations
+
+from ..calibration import calibration, second_half
+from .markup import Child, Html, el, join, table
+from .story import Story, TrialStory
+from .study import Study
+from .words import amount, duration, goal_words, number, plural, plus_minus, unit_sign, value_words, with_unit
+
+
+def headline(study: Study) -> Html:
+    """Title, cards, and the best reading beside what it was expected to be."""
+    story = study.story
+    return join(
+        [
+            el(
+                "header",
+                el("h1", story.declared.name),
+                el("p", goal_words(story.declared.goal)),
+                el("p", story.declared.description) if story.declared.description else None,
+            ),
+            el("div", *_cards(story), cls="cards"),
+            _ending(story),
+            _best(story),
+        ]
+    )
+
+
+def _card(name: str, value: Child, more: Child) -> Html:
+    return el(
+        "div", el("div", name, cls="name"), el("div", value, cls="value"), el("div", more, cls="more"), cls="card"
+    )
+
+
+def _cards(story: Story) -> list[Html]:
+    return [_best_card(story), _counts_card(story), _spent_card(story), _forecast_card(story)]
+
+
+def _best_card(story: Story) -> Html:
+    best = story.best
+    if best is None or best.reading is None:
+        return _card("best", "none yet", f"no reading of {story.declared.target}")
+    goal = story.declared.goal
+    x = story.objective(best.reading.values)
+    text = goal.expression.text
+    if goal.aim == "target":
+        text = f"distance of {text} to {number(goal.value or 0.0)}"
+    unit = el("small", f" {unit_sign(story.declared.objective_unit)}")
+    more = f"trial {best.number}" + ("" if story.is_feasible(best.reading.values) else ", breaks a constraint")
+    return _card(f"best {text}", join([number(x) if x is not None else "no value", unit]), more)
+
+
+def _counts_card(story: Story) -> Html:
+    experiments, simulations = story.n_answered("instrument"), story.n_answered("simulator")
+    n_failed = story.n_failed()
+    failed = f", and {plural(n_failed, 'trial')} failed" if n_failed else ""
+    return _card("experiments", str(experiments), f"beside {plural(simulations, 'simulation')}{failed}")
+
+
+def _spent_card(story: Story) -> Html:
+    resource = story.declared.main_resource
+    limit = story.declared.budget[resource]
+    others = ", ".join(
+        f"{amount(r, story.spent.get(r, 0.0))} of {amount(r, b)}"
+        for r, b in story.declared.budget.items()
+        if r != resource
+    )
+    spent = story.spent.get(resource, 0.0)
+    value = amount(resource, spent) if resource == "time" else join([number(spent), el("small", f" {resource}")])
+    return _card("spent", value, f"of {amount(resource, limit)}" + (f"; {others}" if others else ""))
+
+
+def _forecast_card(story: Story) -> Html:
+    scored = story.scored()
+    score = calibration(second_half(scored))
+    if score is None:
+        return _card("80 % intervals held", "–", "no reading was forecast yet")
+    value = join([f"{100 * score.covers(0.8):.0f}", el("small", " %")])
+    return _card("80 % intervals held", value, f"of the later half of readings (n = {score.n})")
+
+
+def _ending(story: Story) -> Html:
+    took = duration((story.last - story.began).total_seconds()) if story.last and story.began else "no time"
+    if story.stopped:
+        return el("p", el("strong", "Stopped"), f" after {took}: {story.stopped.reason}.")
+    running = f", with {plural(len(story.running), 'trial')} in flight" if story.running else ""
+    return el("p", el("strong", "Not over"), f": {plural(story.seq, 'event')} in {took}{running}.")
+
+
+def _best(story: Story) -> Html | None:
+    best = story.best
+    if best is None or best.reading is None:
+        return None
+    return el("div", _settings(story, best), _readings(story, best), cls="two")
+
+
+def _settings(story: Story, best: TrialStory) -> Html:
+    achieved = best.reading.achieved if best.reading else {}
+    rows = [
+        [
+            name,
+            with_unit(value_words(v), unit),
+            with_unit(value_words(achieved[name]), unit) if name in achieved else "",
+        ]
+        for name, unit in story.declared.parameters.items()
+        if (v := best.trial.setting.get(name)) is not None
+    ]
+    return el("div", table(["best setting", "requested", "achieved"], rows, numeric=(1, 2)))
+
+
+def _readings(story: Story, best: TrialStory) -> Html:
+    assert best.reading is not None
+    forecast = best.trial.forecast
+    rows = []
+    for name, unit in story.declared.responses.items():
+        scored = best.scored(name)
+        expected = plus_minus(forecast.mean[name], forecast.sd.get(name)) if name in forecast.mean else "none"
+        read = with_unit(plus_minus(best.reading.values[name], best.reading.sd.get(name)), unit)
+        rows.append([name, read, expected, f"{scored.z:+.1f}" if scored else ""])
+    return el("div", table(["response", "reading", "forecast", "z"], rows, numeric=(1, 2, 3)))
