@@ -275,6 +275,11 @@ class Campaign(_Declared):
         resolved = Campaign(**{**self.to_dict(), "sources": specs})
         return resolved.with_sources(self._classes, folder=self._folder)
 
+    @property
+    def folder(self) -> Path | None:
+        """Where relative paths of sources start, if the campaign came from a file."""
+        return self._folder
+
     def with_sources(self, classes: Mapping[str, type[Source]], *, folder: Path | None = None) -> Campaign:
         """The same campaign, told which classes its sources are and where relative paths start."""
         self._classes.update(classes)

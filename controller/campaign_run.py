@@ -115,7 +115,8 @@ def run(
 
 def start(state: State, book: Ledger) -> State:
     """The state after ``Started`` was written."""
-    return evolve(state, book.append(Started(campaign=state.campaign.to_dict(), provenance=provenance())))
+    found = {**provenance(), "folder": str(state.campaign.folder or Path.cwd())}  # where relative sources start
+    return evolve(state, book.append(Started(campaign=state.campaign.to_dict(), provenance=found)))
 
 
 def check_same(campaign: Campaign, book: Ledger) -> None:

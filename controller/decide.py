@@ -9,10 +9,11 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, cast
 
 import numpy as np
 
-from .belief import Belief, prior_belief
+from .belief import Belief, Decider, prior_belief
 from .errors import BeliefError
 from .records import Alternative as AlternativeRecord
 from .records import Assimilated, Forecast, Innovation, Proposed, Stopped, Trial, Why
@@ -20,6 +21,7 @@ from .space import Array
 from .state import State
 from .stopping import DEFAULT, Rule
 
+By = Literal["agent", "session"]  # who asked for the proposal
 MIN_COST_SHARE = 0.01  # of the dearest source: what costs nothing would otherwise be asked for ever
 
 
@@ -60,7 +62,7 @@ def innovation(state: State, number: int) -> Innovation | None:
     return Innovation(trial=number, source=known.trial.source, difference=difference, z=z)
 
 
-def propose(state: State, free: Sequence[str], *, by: str = "agent") -> Proposed | None:
+def propose(state: State, free: Sequence[str], *, by: By = "agent") -> Proposed | None:
     """The next trial.
 
     Args:
@@ -151,14 +153,14 @@ def _initial_why(state: State, source: str) -> Why:
 
 
 def _model_based(
-    state: State, belief: Belief, affordable: Sequence[str], free: Sequence[str], *, by: str
+    state: State, belief: Belief, affordable: Sequence[str], free: Sequence[str], *, by: By
 ) -> Proposed | None:
     from .design.gain import choose
 
     # Busy sources are weighed too: if one of them is worth more, the best action is to wait for it.
     weighed = free if by == "session" else affordable
     costs = {s: cost_share(state, s) for s in weighed}
-    choice = choose(belief, state.evidence, state.campaign, costs, weighed, _rng(state))
+    choice = choose(cast(Decider, belief), state.evidence, state.campaign, costs, weighed, _rng(state))
     if choice is None or choice.source not in free:
         return None
     why = Why(text=choice.text, gain=choice.gain, cost=choice.cost, figures=dict(choice.figures))
@@ -178,7 +180,7 @@ def _proposed(
     why: Why,
     alternatives: tuple[AlternativeRecord, ...] = (),
     *,
-    by: str,
+    by: By,
 ) -> Proposed:
     setting = state.campaign.space.decode(row)
     trial = Trial(
@@ -191,7 +193,7 @@ def _proposed(
         alternatives=alternatives,
         unknowns=belief.unknowns(source),
     )
-    return Proposed(trial=trial, by=by)  # type: ignore[arg-type]
+    return Proposed(trial=trial, by=by)
 
 
 def forecast(state: State, belief: Belief, source: str, row: Array) -> Forecast:

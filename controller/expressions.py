@@ -151,9 +151,9 @@ def _check(node: ast.expr, text: str, depth: int = 0) -> None:
     if depth > MAX_DEPTH:
         raise CampaignError(f"expression {text[:60]!r} is nested deeper than {MAX_DEPTH}; simplify it")
     match node:
-        case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
-            if not math.isfinite(node.value):
-                raise CampaignError(f"expression {text!r}: {node.value} is not a finite number")
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            if not math.isfinite(number):
+                raise CampaignError(f"expression {text!r}: {number} is not a finite number")
         case ast.Name():
             pass
         case ast.BinOp() if type(node.op) in BINARY:

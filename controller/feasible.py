@@ -6,7 +6,7 @@ Sobol 1967; scrambling by Owen 1998. A region too small to be hit is reached by 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .space import Space
 
@@ -58,18 +58,20 @@ def _pulled_in(space: Space, n: int, *, seed: int) -> Array | None:
     import numpy as np
     from scipy.optimize import minimize
 
+    def kept(x: Array, k: int) -> float:
+        return float(space.margins(x, lib=np)[k]) - 1e-7
+
+    constraints: Any = [{"type": "ineq", "fun": kept, "args": (k,)} for k in range(len(space.constraints))]
     found: list[Array] = []
     for x0 in space.from_quantiles(_sobol_block(len(space.parameters), seed % 2**32, 0))[: MAX_PULLS + n]:
         with np.errstate(all="ignore"):
             result = minimize(
-                lambda x, x0=x0: float(((x - x0) ** 2).sum()),
+                lambda x, x0: float(((x - x0) ** 2).sum()),
                 x0,
+                args=(x0,),
                 method="SLSQP",
                 bounds=[(0.0, 1.0)] * space.n_columns,
-                constraints=[
-                    {"type": "ineq", "fun": lambda x, k=k: float(space.margins(x, lib=np)[k]) - 1e-7}
-                    for k in range(len(space.constraints))
-                ],
+                constraints=constraints,
             )
         x = space.round(result.x[None, :])
         if space.is_feasible(x)[0]:

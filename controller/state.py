@@ -8,6 +8,7 @@ Laws:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -123,8 +124,11 @@ class State:
 
         def merit(t: TrialState) -> tuple[bool, float]:
             values = t.reading.values if t.reading else {}
-            is_feasible = goal.is_feasible(values)
-            return is_feasible, goal.objective(values) if is_feasible else min(goal.margins(values))
+            try:
+                is_feasible = goal.is_feasible(values)
+                return is_feasible, goal.objective(values) if is_feasible else min(goal.margins(values))
+            except (ArithmeticError, ValueError):  # such as the logarithm of a negative reading: no value, so no merit
+                return False, -math.inf
 
         return max(ranked, key=merit) if ranked else None
 

@@ -8,7 +8,7 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -50,10 +50,11 @@ class Belief(Protocol):
 class Decider(Belief, Protocol):
     """A belief that can carry a model-based decision."""
 
-    def target_model(self, evidence: Evidence) -> Model | None:
+    def target_model(self, evidence: Evidence, responses: Sequence[int] | None = None) -> Model | None:
         """A BoTorch model of the noise-free responses of the target source over requested settings.
 
-        Its posterior takes (..., q, c) in the unit cube and gives (..., q, m) in the units of the responses.
+        Its posterior takes (..., q, c) in the unit cube and gives (..., q, m) in the units of the responses;
+        ``responses`` are the places of those that are wanted, all by default.
         Pending trials do not enter it. None while there is too little evidence.
         """
 

@@ -11,7 +11,7 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -153,7 +153,7 @@ class Ensemble:
             return {}
         return {k: tuple(v) for k, v in zip(self.priors.names, self.unknown_samples().values.T.tolist(), strict=True)}
 
-    def target_model(self, evidence: Evidence) -> Model | None:
+    def target_model(self, evidence: Evidence, responses: Sequence[int] | None = None) -> Model | None:
         """Of the noise-free responses; see ``target_model.ResponseModel``."""
         assembly = self._assembly(evidence)
         if assembly is None:
@@ -161,7 +161,8 @@ class Ensemble:
         from .target_model import target_model
 
         joint = self._joint(assembly, _known(self, evidence, assembly.learned))
-        return target_model(joint, scales=assembly.learned.scales, actuation=self.actuation)
+        wanted = range(len(evidence.responses)) if responses is None else responses
+        return target_model(joint, wanted, scales=assembly.learned.scales, actuation=self.actuation)
 
     def influence(self, evidence: Evidence, source: str, X: Array, X_ref: Array) -> Array:
         """A reading moves all parts of the forecast, a run only the emulator's error."""

@@ -5,7 +5,7 @@ A simulator's readings count at the settings asked for, an instrument's at those
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -130,9 +130,10 @@ class Surrogate:
         """None: a surrogate knows nothing of a simulator's inside."""
         return {}
 
-    def target_model(self, evidence: Evidence) -> MultiSourceGP | None:
+    def target_model(self, evidence: Evidence, responses: Sequence[int] | None = None) -> MultiSourceGP | None:
         """The posterior of the target's noise-free responses; see ``Decider``."""
-        return self._model(evidence)
+        gp = self._model(evidence)
+        return gp if gp is None or responses is None else gp.of_responses(list(responses))
 
     def influence(self, evidence: Evidence, source: str, X: Array, X_ref: Array) -> Array:
         """How a reading would move the target's mean: cov(f_target(x_ref), y) / sd(y); see ``Decider``."""

@@ -123,7 +123,7 @@ class ResponseModel(Model):  # type: ignore[misc]
         return replace(flat, X=X, members=flat.members.reshape(b, q, -1), root=root)
 
 
-def target_model(joint: Joint, *, scales: Scales, actuation: Actuation) -> ModelList:
-    """One ``ResponseModel`` a response."""
-    units: Sequence[Unit] = [Unit(*u) for u in zip(scales.is_log, scales.centre, scales.size, strict=True)]
-    return ModelList(*(ResponseModel(joint.response(k), unit=u, actuation=actuation) for k, u in enumerate(units)))
+def target_model(joint: Joint, responses: Sequence[int], *, scales: Scales, actuation: Actuation) -> ModelList:
+    """One ``ResponseModel`` for each of these responses, by place."""
+    units = [Unit(*u) for u in zip(scales.is_log, scales.centre, scales.size, strict=True)]
+    return ModelList(*(ResponseModel(joint.response(k), unit=units[k], actuation=actuation) for k in responses))

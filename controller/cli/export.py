@@ -129,13 +129,19 @@ def _responses(story: Story, t: TrialStory) -> Row:
 
 
 def _cell(value: Any) -> Any:
-    if not isinstance(value, str) or not value.startswith(FORMULA):
+    if not isinstance(value, str):
         return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")  # csv does not quote a lone carriage return
+    return f"'{text}" if value.startswith(FORMULA) and not _is_number(value) else text
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is a number written as text, which is no formula."""
     try:
-        float(value)  # a number written as text is no formula
+        float(text)
     except ValueError:
-        return f"'{value}"
-    return value
+        return False
+    return True
 
 
 def _write_parquet(rows: list[Row], output: Path) -> None:

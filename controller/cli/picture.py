@@ -58,6 +58,7 @@ def rows(story: Story, now: datetime | None) -> list[Row]:
         lambda: _budget(story),
         lambda: _counts(story),
         lambda: _running(story, now),
+        lambda: _why(story),
         lambda: _last(story),
         lambda: _calibration(story),
         lambda: _stop(story),
@@ -117,8 +118,16 @@ def _running(story: Story, now: datetime | None) -> list[Row]:
     lines: list[RenderableType] = [_running_line(story, t, now) for t in running[:MAX_RUNNING]]
     if len(running) > MAX_RUNNING:
         lines.append(Text(f"and {len(running) - MAX_RUNNING} more", style="dim"))
-    newest = running[-1].trial
-    return [("running", Group(*lines)), ("why", Text(printable(newest.why.text) or "no reason was given"))]
+    return [("running", Group(*lines))]
+
+
+def _why(story: Story) -> list[Row]:
+    """The reason of the newest choice, which may be answered by now."""
+    if story.stopped or not story.trials:
+        return []
+    newest = story.trials[max(story.trials)]
+    reason = printable(newest.trial.why.text) or "no reason was given"
+    return [("why", Text.assemble((f"#{newest.number} ", "dim"), reason))]
 
 
 def _running_line(story: Story, t: TrialStory, now: datetime | None) -> Text:

@@ -38,6 +38,8 @@ def campaign_schema() -> dict[str, Any]:
     schema = Campaign.model_json_schema()
     _describe(schema["properties"], KEYS)
     _describe(schema["$defs"]["SourceSpec"]["properties"], SOURCE_KEYS)
+    # From low and high alone a parameter is continuous: an integer says so.
+    schema["$defs"]["Integer"]["required"].append("kind")
     schema["$defs"].get("Ordinal", {}).get("properties", {}).pop("n_columns", None)  # is worked out
     responses = schema["properties"]["responses"]
     names = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}

@@ -11,7 +11,7 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,14 +63,15 @@ def choose(
     """
     target = evidence.target
     try:
-        model = belief.target_model(evidence)
+        used = [j for j, name in enumerate(evidence.responses) if name in campaign.goal.names]
+        model = belief.target_model(evidence, used)
         if model is None:
             raise BeliefError("there are fewer than two readings")
-        objective = Objective.fit(campaign.goal, evidence.responses, _readings(evidence))
-        found = best_settings(
-            model, evidence, objective, avoid=_avoided(belief, model, evidence), seed=campaign.seed, rng=rng
-        )
-        options = _weighed(belief, model, evidence, objective, found, costs, allowed, campaign.seed)
+        names = tuple(evidence.responses[j] for j in used)
+        objective = Objective.fit(campaign.goal, names, _readings(evidence)[:, used])
+        avoid = _avoided(belief, model, evidence, used)
+        found = best_settings(model, evidence, objective, avoid=avoid, seed=campaign.seed, rng=rng)
+        options = _weighed(belief, model, evidence, objective, found, costs, allowed, campaign.seed, used)
     except FAILURES as error:
         return _without_model(evidence, campaign, costs, allowed, str(error))
     others = [o for o in options if o.source != target and o.source in allowed]
@@ -90,12 +91,13 @@ def _weighed(
     costs: Mapping[str, float],
     allowed: Collection[str],
     seed: int,
+    used: Sequence[int],
 ) -> list[Option]:
     """Every action with its gain: the target's in the order of the acquisition, others by falling gain."""
     X_ref = references(model, evidence, objective, found, seed=seed)
     outlook = Outlook.at(X_ref, model, objective)
     target = evidence.target
-    gains = outlook.gains(belief.influence(evidence, target, found.X, X_ref))
+    gains = outlook.gains(belief.influence(evidence, target, found.X, X_ref)[..., used])
     notes = ["", *("next best setting" for _ in found.X[1:])]
     options = [
         Option(target, x, float(g), costs[target], note) for x, g, note in zip(found.X, gains, notes, strict=True)
@@ -104,7 +106,7 @@ def _weighed(
         X = without(X_ref, evidence.pending_at(source))
         if not len(X):
             continue
-        influence = belief.influence(evidence, source, X, X_ref)
+        influence = belief.influence(evidence, source, X, X_ref)[..., used]
         strength = np.abs(influence / np.maximum(outlook.sd.max(axis=0), 1e-300)).sum(axis=(1, 2))
         strongest = np.argsort(-strength, kind="stable")[:N_SIMULATED]
         gains = outlook.gains(influence[strongest])
@@ -133,7 +135,7 @@ def _readings(evidence: Evidence) -> Array:
     return own if len(own) > 1 else np.concatenate([o.Y for o in evidence.observations.values() if len(o)])
 
 
-def _avoided(belief: Decider, model: Model, evidence: Evidence) -> Array:
+def _avoided(belief: Decider, model: Model, evidence: Evidence, used: Sequence[int]) -> Array:
     """Settings of the target that are in flight or failed, and those that were read without noise."""
     pending = evidence.pending_at(evidence.target)
     asked = evidence.of(evidence.target)
@@ -141,8 +143,8 @@ def _avoided(belief: Decider, model: Model, evidence: Evidence) -> Array:
     if prediction is None:
         return pending
     _, sd = moments(model, asked.X_set[-1:])
-    noise = np.sqrt(np.maximum(prediction.sd**2 - sd**2, 0.0))
-    is_noise_free = bool((noise <= NOISE_FREE * asked.Y.std(axis=0)).all())
+    noise = np.sqrt(np.maximum(prediction.sd[:, used] ** 2 - sd**2, 0.0))
+    is_noise_free = bool((noise <= NOISE_FREE * asked.Y[:, used].std(axis=0)).all())
     return distinct(np.concatenate([pending, asked.X_set])) if is_noise_free else pending
 
 

@@ -62,6 +62,7 @@ class Acquisition:
     """
 
     def __init__(self, model: Model, objective: Objective, baseline: Array, pending: Array, *, seed: int) -> None:
+        self._seed = seed
         mc_objective, constraints = objective.for_botorch()
         sampler = _sampler(model, torch.tensor(baseline), seed=seed)
         X_pending = torch.tensor(pending) if len(pending) else None
@@ -83,7 +84,10 @@ class Acquisition:
 
     def __call__(self, X: torch.Tensor) -> torch.Tensor:
         """Log values (n,), differentiable."""
-        value: torch.Tensor = self._f(X.unsqueeze(-2))
+        # Where no baseline setting is feasible, BoTorch draws from torch's global generator at every call.
+        with manual_seed(self._seed), warnings.catch_warnings():
+            warnings.simplefilter("ignore", BotorchWarning)
+            value: torch.Tensor = self._f(X.unsqueeze(-2))
         return value
 
     def values(self, X: Array) -> Array:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # no text of a page; a driver's message may hold them
 VOID = frozenset({"meta", "br", "col", "hr"})
 
 
@@ -41,7 +43,7 @@ def _text(child: Child | Iterable[Child]) -> str:
     if isinstance(child, Html):
         return child
     if isinstance(child, str | int | float):
-        return escape(str(child))
+        return escape(CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(child)))
     return join(child)
 
 

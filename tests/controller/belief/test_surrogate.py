@@ -222,8 +222,8 @@ def test_columns_of_a_choice_share_a_lengthscale() -> None:
     np.testing.assert_allclose(belief.predict(e, "lab", X).mean, e.of("lab").Y, atol=0.15)
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e-12, 1.0, 1e12])
-@pytest.mark.parametrize("n", [2, 3, 30, 300])
+@pytest.mark.parametrize("scale", [0.0, 1e-12, 1e12])
+@pytest.mark.parametrize("n", [2, 3, 300])
 @pytest.mark.parametrize("kind", ["constant", "repeated", "spread"])
 def test_bad_data_gives_a_finite_forecast(scale: float, n: int, kind: str) -> None:
     c = campaign()
