@@ -97,8 +97,8 @@ class Constraint:
 
     def __post_init__(self) -> None:
         tree = _parse(self.text)
-        is_comparison = isinstance(tree, ast.Compare) and len(tree.ops) == 1
-        if not is_comparison or not isinstance(tree.ops[0], ast.LtE | ast.GtE | ast.Lt | ast.Gt):
+        comparisons = ast.LtE | ast.GtE | ast.Lt | ast.Gt
+        if not isinstance(tree, ast.Compare) or [isinstance(op, comparisons) for op in tree.ops] != [True]:
             raise CampaignError(
                 f"constraint {self.text!r} is not a single comparison; write 'expression <= number' or "
                 "'expression >= number'"

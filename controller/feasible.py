@@ -58,7 +58,10 @@ def _pulled_in(space: Space, n: int, *, seed: int) -> Array | None:
     import numpy as np
     from scipy.optimize import minimize
 
-    def kept(x: Array, k: int) -> float:
+    def distance(x: Any, x0: Any) -> float:
+        return float(((x - x0) ** 2).sum())
+
+    def kept(x: Any, k: int) -> float:
         return float(space.margins(x, lib=np)[k]) - 1e-7
 
     constraints: Any = [{"type": "ineq", "fun": kept, "args": (k,)} for k in range(len(space.constraints))]
@@ -66,7 +69,7 @@ def _pulled_in(space: Space, n: int, *, seed: int) -> Array | None:
     for x0 in space.from_quantiles(_sobol_block(len(space.parameters), seed % 2**32, 0))[: MAX_PULLS + n]:
         with np.errstate(all="ignore"):
             result = minimize(
-                lambda x, x0: float(((x - x0) ** 2).sum()),
+                distance,
                 x0,
                 args=(x0,),
                 method="SLSQP",

@@ -50,8 +50,7 @@ _VIEWS = (
             coalesce(a.kind, 'running') AS state,
             p.time AS proposed, a.time AS answered,
             round((julianday(a.time) - julianday(p.time)) * 86400, 3) AS seconds,
-            CASE WHEN coalesce(a.payload -> '$.reading.cost', '{}') = '{}'
-                THEN p.payload -> '$.trial.cost' ELSE a.payload -> '$.reading.cost' END AS cost,
+            json_patch(p.payload -> '$.trial.cost', coalesce(a.payload -> '$.reading.cost', '{}')) AS cost,
             a.payload -> '$.reading.achieved' AS achieved,
             a.payload ->> '$.cause' AS cause, a.payload ->> '$.message' AS message,
             p.payload ->> '$.by' AS proposed_by, p.seq AS proposed_seq, a.seq AS answered_seq

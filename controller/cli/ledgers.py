@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def campaign_of(ledger: Path, name: str | None) -> Campaign:
-    """The campaign by its declaration in the ledger; relative paths start here, or else beside the ledger.
+    """The campaign by its declaration in the ledger; relative paths start here, or else where it began.
 
     Raises:
         CampaignError: if one of its sources was given in Python only.
@@ -20,10 +20,11 @@ def campaign_of(ledger: Path, name: str | None) -> Campaign:
     from ..campaign import Campaign
     from ..ledger_reader import started
 
-    campaign = Campaign.trusted(started(ledger, name).campaign)
+    begun = started(ledger, name)
+    campaign = Campaign.trusted(begun.campaign)
     for source, spec in campaign.sources.items():
         _refuse_python_only(campaign.name, source, spec.target)
-    return campaign.with_sources({}, folder=_folder_of(campaign, ledger))
+    return campaign.with_sources({}, folder=_folder_of(campaign, begun.provenance.get("folder", ".")))
 
 
 def campaign_named(ledger: Path, name_or_file: str | None) -> Campaign:
@@ -46,9 +47,8 @@ def _refuse_python_only(campaign: str, source: str, target: str) -> None:
         )
 
 
-def _folder_of(campaign: Campaign, ledger: Path) -> Path:
+def _folder_of(campaign: Campaign, begun_in: str) -> Path:
+    """Here, if the files of the sources are here; else where the campaign began."""
     files = [spec.target.partition(":")[0] for spec in campaign.sources.values()]
-    files = [f for f in files if f.endswith(".py")]
-    here, beside = Path(), ledger.expanduser().resolve().parent
-    is_here = all((here / f).is_file() for f in files)
-    return here if is_here or not all((beside / f).is_file() for f in files) else beside
+    is_here = all(Path(f).is_file() for f in files if f.endswith(".py"))
+    return Path() if is_here else Path(begun_in)
