@@ -31,6 +31,7 @@ lint: .venv/ready
 	$(BIN)/python -m pytest tests/test_architecture.py
 
 bench: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[bench]"
 	$(BIN)/python tests/benchmarks/all.py
 
 clean:

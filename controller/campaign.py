@@ -100,6 +100,11 @@ class SourceSpec(_Declared):
             return {k: _target_of(v) if isinstance(v, type) else v for k, v in declared.items()}
         return declared
 
+    @field_validator("cost", "timeout", mode="before")
+    @classmethod
+    def _no_truth_values(cls, declared: Any) -> Any:
+        return _without_truth_values(declared)
+
     @model_validator(mode="after")
     def _whole(self) -> SourceSpec:
         if (self.instrument is None) == (self.simulator is None):
@@ -179,6 +184,11 @@ class Campaign(_Declared):
             return {str(name): {} for name in declared}
         return {k: {} if v is None else v for k, v in declared.items()} if isinstance(declared, dict) else declared
 
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _no_truth_values(cls, declared: Any) -> Any:
+        return _without_truth_values(declared)
+
     @model_validator(mode="after")
     def _fits(self) -> Campaign:
         from .check import check_campaign  # the rules that look at more than one key
@@ -223,10 +233,11 @@ class Campaign(_Declared):
 
     @cached_property
     def belief_kind(self) -> BeliefKind:
-        """The belief: as declared, else hybrid where a simulator has unknowns, else surrogate."""
+        """The belief: as declared, else hybrid for an instrument and a simulator with unknowns, else surrogate."""
         if self.belief is not None:
             return self.belief
-        return "hybrid" if self.mechanistic and self.instruments else "surrogate"
+        is_pair = self.mechanistic is not None and set(self.sources) == {self.target, self.mechanistic}
+        return "hybrid" if is_pair and self.instruments else "surrogate"
 
     def n_slots(self, source: str) -> int:
         """How many trials of a source may run at once."""
@@ -256,6 +267,7 @@ class Campaign(_Declared):
             timeout=None if timeout is None else to_seconds(timeout),
             resources=spec.resources,
             responses=tuple(self.responses),
+            space=self.space,
         )
 
     def resolve(self) -> Campaign:
@@ -300,6 +312,15 @@ class Campaign(_Declared):
     def fingerprint(self) -> str:
         """SHA-256 of the declaration."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def _without_truth_values(declared: Any) -> Any:
+    """Refuse true and false where an amount is wanted; pydantic would take them as 1 and 0."""
+    amounts = declared if isinstance(declared, dict) else {"": declared}
+    for name, amount in amounts.items():
+        if isinstance(amount, bool):
+            raise ValueError(f"{name} {str(amount).lower()} is not an amount; write a number".strip())
+    return declared
 
 
 def _amount(name: str, amount: float | str) -> float:

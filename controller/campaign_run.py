@@ -13,9 +13,9 @@ from .bench import benches
 from .campaign import Campaign
 from .errors import CampaignError
 from .ledger import Ledger
-from .loop import Watch, quiet, replay, run_loop
+from .loop import Watch, quiet, run_loop
 from .records import Noted, Started
-from .state import State, TrialState, evolve
+from .state import State, TrialState, evolve, replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,19 +104,22 @@ def run(
             return Result(state)
         with benches(campaign) as bindings, hands(executor, bindings, book, address=address) as workers:
             if not state.is_started:
-                state = start(state, book)
+                state = start(state, book, watch=watch)
             try:
                 return Result(run_loop(state, book, workers, watch=watch))
             except KeyboardInterrupt:
                 workers.make_safe()
-                book.append(Noted(text="interrupted by Ctrl-C; instruments were made safe"))
+                book.append(Noted(text="interrupted; the instruments were told to be safe"))
                 raise
 
 
-def start(state: State, book: Ledger) -> State:
+def start(state: State, book: Ledger, *, watch: Watch = quiet) -> State:
     """The state after ``Started`` was written."""
     found = {**provenance(), "folder": str(state.campaign.folder or Path.cwd())}  # where relative sources start
-    return evolve(state, book.append(Started(campaign=state.campaign.to_dict(), provenance=found)))
+    event = book.append(Started(campaign=state.campaign.to_dict(), provenance=found))
+    state = evolve(state, event)
+    watch(state, event)
+    return state
 
 
 def check_same(campaign: Campaign, book: Ledger) -> None:

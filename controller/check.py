@@ -64,12 +64,17 @@ def _budget(c: Campaign) -> None:
     for name, amount in c.budget_amounts.items():
         if amount <= 0:
             raise ValueError(f"budget.{name} = {amount}: must be above 0")
-    charged = {"trials"} | {r for s in c.sources for r in c.cost_of(s)}
+    charged = {r for s in c.sources for r, amount in c.cost_of(s).items() if amount > 0}
     knows_all_costs = all(s.cost is not None for s in c.sources.values())
     if knows_all_costs and (idle := sorted(set(c.budget_amounts) - charged)):
         raise ValueError(
             f"budget.{idle[0]}: no source has a cost in {idle[0]!r}, so it would never end; give one a cost: "
             f"{{{idle[0]}: ...}} or add trials: to the budget"
+        )
+    if knows_all_costs and not any(c.cost_of(c.target).get(r, 0.0) > 0 for r in c.budget_amounts):
+        raise ValueError(
+            f"sources.{c.target}: costs nothing of the budget ({', '.join(c.budget_amounts)}), so the campaign would "
+            "never end; give it a cost or add trials: to the budget"
         )
     for source in c.sources if knows_all_costs else ():
         for name, amount in c.cost_of(source).items():
@@ -88,6 +93,12 @@ def _belief(c: Campaign) -> None:
         )
     if c.belief in ("ensemble", "hybrid") and not c.instruments:
         raise ValueError(f"belief = {c.belief!r}: needs an instrument whose readings correct the simulator; add one")
+    others = set(c.sources) - {c.target, c.mechanistic}
+    if c.belief in ("ensemble", "hybrid") and others:
+        raise ValueError(
+            f"belief = {c.belief!r}: knows the instrument {c.target!r} and the simulator {c.mechanistic!r}, and would "
+            f"learn nothing from {', '.join(sorted(others))}; leave that out or use belief: surrogate"
+        )
     with_unknowns = [n for n in c.simulators if c.sources[n].unknowns]
     if len(with_unknowns) > 1:
         raise ValueError(f"sources {', '.join(with_unknowns)} all have unknowns; give priors to one simulator only")

@@ -19,9 +19,10 @@ from .records import Alternative as AlternativeRecord
 from .records import Assimilated, Forecast, Innovation, Proposed, Stopped, Trial, Why
 from .space import Array
 from .state import State
-from .stopping import DEFAULT, Rule
+from .stopping import DEFAULT, MAX_FAILURES, Rule
 
 By = Literal["agent", "session"]  # who asked for the proposal
+INITIAL_SHARE = 0.25  # of the budget: what the initial design of all sources but the target may cost at most
 MIN_COST_SHARE = 0.01  # of the dearest source: what costs nothing would otherwise be asked for ever
 
 
@@ -73,7 +74,7 @@ def propose(state: State, free: Sequence[str], *, by: By = "agent") -> Proposed 
     Returns:
         None where nothing is free, or where the best action is to wait for a source that is busy.
     """
-    affordable = [s for s in state.campaign.sources if state.can_afford(state.campaign.cost_of(s))]
+    affordable = [s for s in state.campaign.sources if is_usable(state, s)]
     free = [s for s in free if s in affordable]
     if not free:
         return None
@@ -85,7 +86,7 @@ def propose(state: State, free: Sequence[str], *, by: By = "agent") -> Proposed 
         source = state.campaign.target if state.campaign.target in free else free[0]
         why = Why(text=f"space-filling setting of {source}: this belief does not choose")
         return _proposed(state, belief, source, _initial_row(state, source), why, by=by)
-    if _is_initial_running(state):
+    if by == "agent" and _is_initial_running(state):
         return None
     return _model_based(state, belief, affordable, free, by=by)
 
@@ -93,6 +94,12 @@ def propose(state: State, free: Sequence[str], *, by: By = "agent") -> Proposed 
 def current_belief(state: State) -> Belief:
     """The belief, or the prior where nothing was assimilated yet."""
     return state.belief or prior_belief(state.campaign)
+
+
+def is_usable(state: State, source: str) -> bool:
+    """Whether the budget holds a trial of it, and it has not failed too often in a row."""
+    is_broken = state.failures_in_a_row.get(source, 0) >= MAX_FAILURES
+    return not is_broken and state.can_afford(state.campaign.cost_of(source))
 
 
 def cost_share(state: State, source: str) -> float:
@@ -113,8 +120,9 @@ def n_initial(state: State, source: str) -> int:
         return 0
     if source != campaign.target:  # as much as one reading of the target would cost, if that is not too few
         affordable = int(cost_share(state, campaign.target) / cost_share(state, source))
-        return min(8 * d, max(2 * d, affordable))
-    return campaign.n_initial or (d // 2 + 1 if is_informed else 2 * d)
+        share = INITIAL_SHARE / (len(campaign.sources) - 1)
+        return min(8 * d, max(2 * d, affordable), int(share / cost_share(state, source)))
+    return campaign.n_initial or (2 if is_informed else 2 * d)
 
 
 def initial_source(state: State, free: Sequence[str]) -> str | None:
@@ -158,9 +166,22 @@ def _model_based(
     from .design.gain import choose
 
     # Busy sources are weighed too: if one of them is worth more, the best action is to wait for it.
-    weighed = free if by == "session" else affordable
-    costs = {s: cost_share(state, s) for s in weighed}
-    choice = choose(cast(Decider, belief), state.evidence, state.campaign, costs, weighed, _rng(state))
+    allowed = free if by == "session" else affordable
+    costs = {s: cost_share(state, s) for s in state.campaign.sources}
+    choice = choose(
+        cast(Decider, belief),
+        state.evidence,
+        state.campaign,
+        costs,
+        allowed,
+        _rng(state),
+        spent=_spent_elsewhere(state),
+    )
+    if choice is None and by == "session":
+        why = Why(
+            text=f"space-filling setting of {free[0]}: it has spent its part until the next reading of the target"
+        )
+        return _proposed(state, belief, free[0], _initial_row(state, free[0]), why, by=by)
     if choice is None or choice.source not in free:
         return None
     why = Why(text=choice.text, gain=choice.gain, cost=choice.cost, figures=dict(choice.figures))
@@ -170,6 +191,18 @@ def _model_based(
         for a in choice.alternatives
     )
     return _proposed(state, belief, choice.source, choice.setting, why, alternatives, by=by)
+
+
+def _spent_elsewhere(state: State) -> float:
+    """What the other sources were asked for since the target's last reading, as a share of the budget."""
+    target, total = state.campaign.target, 0.0
+    for number in range(len(state.trials), 0, -1):
+        known = state.trials[number]
+        if known.trial.source != target:
+            total += cost_share(state, known.trial.source)
+        elif known.status == "observed":
+            break
+    return total
 
 
 def _proposed(
@@ -201,6 +234,8 @@ def forecast(state: State, belief: Belief, source: str, row: Array) -> Forecast:
     prediction = belief.predict(state.evidence, source, row[None, :])
     if prediction is None:
         return Forecast()
+    if not (np.isfinite(prediction.mean).all() and np.isfinite(prediction.sd).all()):
+        return Forecast(basis=f"{belief.kind}: not finite")
     names = state.campaign.responses
     return Forecast(
         mean=dict(zip(names, prediction.mean[0].tolist(), strict=True)),

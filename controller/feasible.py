@@ -8,55 +8,69 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from .expressions import Constraint
+from .parameters import Parameter
 from .space import Space
 
 if TYPE_CHECKING:
     from .space import Array
 
 BLOCK = 256
-MAX_BLOCKS = 64  # 16,384 tries before points are pulled in
+MAX_EMPTY = 32  # blocks without a feasible point before points are pulled into the region instead
 MAX_PULLS = 40
 
 
-def find_feasible(space: Space, n: int, *, seed: int = 0, start: int = 0) -> Array | None:
-    """``n`` feasible rows, those from place ``start`` of the seed's sequence on.
+def find_feasible(space: Space, n: int, *, seed: int = 0) -> Array | None:
+    """``n`` feasible rows: the first of the seed's sequence, or points pulled into a narrow region.
 
     Returns:
         (n, n_columns) in the unit cube, or None where no feasible setting was found.
     """
     import numpy as np
 
-    rows: list[Array] = []
-    n_found = 0
-    for block in range(MAX_BLOCKS + (start + n) // BLOCK):
-        X = _feasible_block(space, seed, block)
-        rows.append(X)
-        n_found += len(X)
-        if n_found >= start + n:
-            return np.concatenate(rows)[start : start + n]
-    return _pulled_in(space, n, seed=seed)
+    rows = [sequence(space, seed).row(k) for k in range(n)]
+    found = [row for row in rows if row is not None]
+    return np.stack(found) if len(found) == n else _pulled_in(space, n, seed=seed)
 
 
-@lru_cache(maxsize=512)
-def _sobol_block(n_dimensions: int, seed: int, block: int) -> Array:
-    """One block of the scrambled sequence; kept, since each decision asks for the next point."""
-    from scipy.stats import qmc
-
-    engine = qmc.Sobol(n_dimensions, scramble=True, rng=seed)
-    if block:
-        engine.fast_forward(block * BLOCK)
-    return engine.random(BLOCK)
+def sequence(space: Space, seed: int) -> Sequence:
+    """The seed's sequence of feasible points; kept, since each decision asks for the next one."""
+    return _sequence(tuple(space.parameters.items()), space.constraints, seed % 2**32)
 
 
-def _feasible_block(space: Space, seed: int, block: int) -> Array:
-    X = space.from_quantiles(_sobol_block(len(space.parameters), seed % 2**32, block))
-    return X[space.is_feasible(X)] if space.constraints else X
+@lru_cache(maxsize=16)
+def _sequence(
+    parameters: tuple[tuple[str, Parameter], ...], constraints: tuple[Constraint, ...], seed: int
+) -> Sequence:
+    return Sequence(Space(dict(parameters), constraints), seed)
+
+
+class Sequence:
+    """The feasible points that were found so far; it only remembers what its seed says, so calls stay pure."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        from scipy.stats import qmc
+
+        self._space = space
+        self._engine = qmc.Sobol(len(space.parameters), scramble=True, rng=seed)
+        self._rows: list[Array] = []
+        self._n_empty = 0
+
+    def row(self, k: int) -> Array | None:
+        """The k-th feasible point, shape (n_columns,); None where the region is too narrow to be hit."""
+        while len(self._rows) <= k and self._n_empty < MAX_EMPTY:
+            X = self._space.from_quantiles(self._engine.random(BLOCK))
+            kept = X[self._space.is_feasible(X)] if self._space.constraints else X
+            self._n_empty = 0 if len(kept) else self._n_empty + 1
+            self._rows.extend(kept)
+        return self._rows[k].copy() if k < len(self._rows) else None
 
 
 def _pulled_in(space: Space, n: int, *, seed: int) -> Array | None:
     """Sobol points projected onto the feasible set, then rounded to valid settings."""
     import numpy as np
     from scipy.optimize import minimize
+    from scipy.stats import qmc
 
     def distance(x: Any, x0: Any) -> float:
         return float(((x - x0) ** 2).sum())
@@ -65,8 +79,9 @@ def _pulled_in(space: Space, n: int, *, seed: int) -> Array | None:
         return float(space.margins(x, lib=np)[k]) - 1e-7
 
     constraints: Any = [{"type": "ineq", "fun": kept, "args": (k,)} for k in range(len(space.constraints))]
+    quantiles = qmc.Sobol(len(space.parameters), scramble=True, rng=seed % 2**32).random(BLOCK)
     found: list[Array] = []
-    for x0 in space.from_quantiles(_sobol_block(len(space.parameters), seed % 2**32, 0))[: MAX_PULLS + n]:
+    for x0 in space.from_quantiles(quantiles)[: MAX_PULLS + n]:
         with np.errstate(all="ignore"):
             result = minimize(
                 distance,

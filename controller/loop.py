@@ -8,7 +8,7 @@ from .decide import decide
 from .executor import Executor
 from .ledger import Ledger
 from .records import AnyEvent, Failed, Proposed
-from .state import State, evolve, replay
+from .state import State, evolve
 
 Watch = Callable[[State, AnyEvent], None]
 
@@ -25,13 +25,20 @@ def run_loop(state: State, ledger: Ledger, executor: Executor, *, watch: Watch) 
     for number in state.running:  # cut off in the middle: settled by the source's own rule
         answer = settle(state, number, executor)
         if answer is not None:
-            state = evolve(state, ledger.append(answer))
+            state = _written(state, answer, ledger, watch)
     while not state.stopped:
-        event = ledger.append(decide(state) or executor.wait())  # written before it counts
-        state = evolve(state, event)
-        watch(state, event)
+        event = decide(state) or executor.wait()  # the mind speaks, or the world answers
+        state = _written(state, event, ledger, watch)
         if isinstance(event, Proposed):
             executor.submit(event.trial)
+    return state
+
+
+def _written(state: State, event: AnyEvent, ledger: Ledger, watch: Watch) -> State:
+    """The state after an event, which is on disk before it counts."""
+    event = ledger.append(event)
+    state = evolve(state, event)
+    watch(state, event)
     return state
 
 
@@ -56,6 +63,3 @@ def settle(state: State, number: int, executor: Executor) -> Failed | None:
 
 def quiet(state: State, event: AnyEvent) -> None:
     """Watch nothing."""
-
-
-__all__ = ["Watch", "quiet", "replay", "run_loop", "settle"]

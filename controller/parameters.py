@@ -51,6 +51,10 @@ class _Numeric(_Parameter):
         """Columns of the unit cube."""
         return 1
 
+    def check_achieved(self, value: Any) -> float:
+        """Any finite number: what was achieved may lie between the steps and beyond the bounds."""
+        return _finite_number(value)
+
 
 class Continuous(_Numeric):
     """Any number from low to high; ``scale: log`` spreads the decades evenly."""
@@ -84,11 +88,26 @@ class Continuous(_Numeric):
             x = self.low + (self.high - self.low) * u
         else:
             x = self.low * math.exp(math.log(self.high / self.low) * u)
-        return min(max(_twelve_digits(x), self.low), self.high)
+        return self._rounded(x)
 
     def check(self, value: Any) -> float:
         """The value as a float within the bounds, or a ValueError that says what it should be."""
-        return _within(value, self.low, self.high)
+        return self._rounded(_within(value, self.low, self.high))
+
+    def check_achieved(self, value: Any) -> float:
+        """Any finite number; above 0 on a log scale."""
+        x = _finite_number(value)
+        if self.scale == "log" and x <= 0:
+            raise ValueError(f"{value} must be above 0 on a log scale; leave it out where it is not known")
+        return x
+
+    def _rounded(self, x: float) -> float:
+        """Short of the last bits, so that encoding and decoding again gives the very same number."""
+        if self.scale == "log":
+            rounded = _twelve_digits(x)
+        else:
+            rounded = round(x, 11 - math.floor(math.log10(max(abs(self.low), abs(self.high)))))
+        return min(max(rounded, self.low), self.high)
 
 
 class Stepped(_Numeric):
@@ -208,6 +227,13 @@ class Ordinal(_Parameter):
         """The level, or a ValueError that lists them."""
         return _one_of(value, self.levels)
 
+    def check_achieved(self, value: Any) -> Value:
+        """The level; of numeric levels the nearest."""
+        if all(isinstance(level, int | float) for level in self.levels):
+            x = _finite_number(value)
+            return min(self.levels, key=lambda level: abs(float(level) - x))
+        return self.check(value)
+
 
 class Categorical(_Parameter):
     """Choices without an order."""
@@ -243,15 +269,23 @@ class Categorical(_Parameter):
         """The choice, or a ValueError that lists them."""
         return str(_one_of(str(value), self.choices))
 
+    def check_achieved(self, value: Any) -> str:
+        """The choice that was really taken."""
+        return self.check(value)
+
 
 def _twelve_digits(x: float) -> float:
-    """Short of the last bits, so that encoding and decoding again gives the very same number."""
     return float(f"{x:.12g}")
 
 
-def _within(value: Any, low: float, high: float) -> float:
+def _finite_number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{value!r} is not a finite number")
+    return float(value)
+
+
+def _within(value: Any, low: float, high: float) -> float:
+    _finite_number(value)
     slack = 1e-9 * (high - low)
     if not low - slack <= value <= high + slack:
         raise ValueError(f"{value} is outside {low} to {high}")

@@ -16,7 +16,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 Value = float | int | str
 Setting = dict[str, Value]
-Cost = dict[str, float]
 
 
 def _finite(x: float) -> float:
@@ -26,6 +25,8 @@ def _finite(x: float) -> float:
 
 
 Finite = Annotated[float, AfterValidator(_finite)]
+Amount = Annotated[Finite, Field(ge=0)]
+Cost = dict[str, Amount]  # by resource; time in seconds
 
 
 class Record(BaseModel):
@@ -85,7 +86,7 @@ class Reading(Record):
     """
 
     values: dict[str, Finite]
-    sd: dict[str, Finite] = {}
+    sd: dict[str, Amount] = {}
     achieved: Setting = {}
     members: dict[str, tuple[Finite, ...]] = {}
     cost: Cost = {}  # what it really cost, where that differs from what was declared
@@ -123,7 +124,6 @@ class Proposed(Event):
     kind: Literal["proposed"] = "proposed"
     trial: Trial
     by: Literal["agent", "session", "person"] = "agent"
-    asked: tuple[str, ...] = ()  # the sources that a session asked a suggestion for
 
 
 class Observed(Event):
@@ -141,6 +141,7 @@ class Failed(Event):
     trial: int
     cause: Literal["error", "invalid", "timeout", "crashed", "unknown"]
     message: str
+    cost: Cost | None = None  # what it really cost; None: what was declared
 
 
 class Assimilated(Event):

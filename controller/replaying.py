@@ -55,7 +55,7 @@ def decided_again(state: State, event: AnyEvent) -> AnyEvent | None:
     from .decide import decide, propose
 
     if isinstance(event, Proposed) and event.by == "session":
-        return propose(state, list(event.asked) or [event.trial.source], by="session")
+        return propose(state, [event.trial.source], by="session")
     return decide(state)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from .campaign import Campaign
 from .campaign_run import Best, best_of, check_same, start
-from .decide import assimilate, current_belief, forecast, propose
+from .decide import assimilate, current_belief, forecast, is_usable, propose
 from .errors import CampaignError, ClosedLoopError
 from .ledger import Ledger
 from .perform import reading_of
@@ -34,6 +34,7 @@ class Session:
             self.state: State = replay(campaign, self._book.events())
             if not self.state.is_started:
                 self.state = start(self.state, self._book)
+            self._take_mail()
         except BaseException:
             self._book.close()
             raise
@@ -53,6 +54,7 @@ class Session:
     @property
     def pending(self) -> tuple[Trial, ...]:
         """The trials that were suggested and not answered, oldest first."""
+        self._take_mail()
         return tuple(self.state.trials[n].trial for n in self.state.running)
 
     @property
@@ -69,11 +71,10 @@ class Session:
 
         Raises:
             CampaignError: if there is no such source, or if n is below one.
-            ClosedLoopError: if the budget does not hold one trial more.
+            ClosedLoopError: if the campaign is over, or if the budget does not hold n trials more.
         """
-        source = source if source is not None else self.state.campaign.target
-        if source not in self.state.campaign.sources:
-            raise CampaignError(f"source {source!r} is unknown; known: {', '.join(self.state.campaign.sources)}")
+        self._take_mail()
+        source = self._known(source)
         if n < 1:
             raise CampaignError(f"n = {n}: ask for at least one suggestion")
         return tuple(self._suggest_one(source) for _ in range(n))
@@ -86,8 +87,10 @@ class Session:
             answer: the responses by name, or a ``Reading`` with standard deviations and the achieved setting.
 
         Raises:
-            CampaignError: if the trial is not pending, or if a response is missing, unknown or not finite.
+            CampaignError: if the trial is not pending, or if a response is missing or not a finite number. Keys
+                that are no responses are kept as ``info``.
         """
+        self._take_mail()
         self._check_pending(trial)
         reading = self._reading(answer, what=f"trial {trial}")
         self._append(Observed(trial=trial, reading=reading))
@@ -95,13 +98,24 @@ class Session:
 
     def fail(self, trial: int, reason: str) -> None:
         """Record that a trial gave nothing."""
+        self._take_mail()
         self._check_pending(trial)
         self._append(Failed(trial=trial, cause="error", message=reason))
 
     def add(self, setting: Setting, answer: Mapping[str, Any] | Reading, *, source: str | None = None) -> Trial:
-        """Record an experiment that the agent did not suggest; it is forecast before it is assimilated."""
+        """Record an experiment that the agent did not suggest; it is forecast before it is assimilated.
+
+        It was done, so it is charged even where the budget does not hold it.
+
+        Raises:
+            CampaignError: if the setting is not in the space, or the answer or the source does not fit.
+            ClosedLoopError: if the campaign is over.
+        """
+        self._take_mail()
         campaign = self.state.campaign
-        source = source if source is not None else campaign.target
+        source = self._known(source)
+        if campaign.sources[source].unknowns:
+            raise CampaignError(f"source {source!r} is a simulator with unknowns; its runs are made by the agent")
         checked = campaign.space.check(setting)
         reading = self._reading(answer, what="the added experiment")
         belief = current_belief(self.state)
@@ -119,9 +133,10 @@ class Session:
         return trial
 
     def _suggest_one(self, source: str) -> Trial:
-        if self.state.fresh:
-            self._append(assimilate(self.state))
         event = propose(self.state, [source], by="session")
+        if event is None and not is_usable(self.state, source) and self.state.can_afford(self._cost(source)):
+            n_failed = self.state.failures_in_a_row[source]
+            raise ClosedLoopError(f"no suggestion: {source!r} failed {n_failed} times in a row")
         if event is None:
             raise ClosedLoopError(
                 f"no suggestion: the budget {self.state.campaign.budget_amounts} does not hold one more trial of "
@@ -130,9 +145,29 @@ class Session:
         self._append(event)
         return event.trial
 
+    def _cost(self, source: str) -> Mapping[str, float]:
+        return self.state.campaign.cost_of(source)
+
+    def _known(self, source: str | None) -> str:
+        """The source, or the target where none is named; refused where the campaign is over."""
+        source = source if source is not None else self.state.campaign.target
+        if source not in self.state.campaign.sources:
+            raise CampaignError(f"source {source!r} is unknown; known: {', '.join(self.state.campaign.sources)}")
+        if self.state.stopped:
+            raise ClosedLoopError(f"the campaign is over: {self.state.stopped.reason}; begin another one")
+        return source
+
+    def _take_mail(self) -> None:
+        """Enter what other processes posted while this session holds the lease."""
+        for event in self._book.inbox():
+            if isinstance(event, Observed | Failed) and event.trial in self.state.running:
+                self._append(event)
+        if self.state.fresh:
+            self._append(assimilate(self.state))
+
     def _reading(self, answer: Mapping[str, Any] | Reading, *, what: str) -> Reading:
         try:
-            return reading_of(answer, tuple(self.state.campaign.responses), what=what)
+            return reading_of(answer, tuple(self.state.campaign.responses), what=what, space=self.state.campaign.space)
         except ValueError as error:
             raise CampaignError(str(error)) from error
 

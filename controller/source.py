@@ -6,6 +6,7 @@ name of an entry point in the group ``closedloop.sources``.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -19,6 +20,7 @@ from typing import Any, ClassVar, Literal
 
 from .errors import CampaignError
 from .records import Cost
+from .space import Space
 
 Kind = Literal["instrument", "simulator"]
 
@@ -88,7 +90,7 @@ def _load_file(where: str, target: str, folder: Path) -> Any:
     if not path.is_file():
         raise CampaignError(f"source {target!r}: there is no file {path}; correct the path")
     # A name of its own, so that a user's `reactor.py` never shadows an installed module.
-    module_name = f"closedloop_source_{path.stem}_{abs(hash(str(path))):x}"
+    module_name = f"closedloop_source_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if module_name in sys.modules:
         return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)
@@ -161,6 +163,7 @@ class Binding:
     timeout: float | None = None  # seconds
     resources: Mapping[str, float] = field(default_factory=dict)  # what Ray reserves for it
     responses: tuple[str, ...] = ()  # what each reading must hold
+    space: Space | None = None  # what it may say that it achieved
 
     @property
     def kind(self) -> Kind:

@@ -1,6 +1,6 @@
 """What may be set: parameters and constraints, and the way from a setting to the unit cube and back.
 
-Law: ``decode(encode(s)) == s`` for every setting of the space.
+Law: ``decode(encode(s)) == s`` for every setting that ``check`` or ``decode`` gave out.
 """
 
 from __future__ import annotations
@@ -91,6 +91,22 @@ class Space:
         for c in self.constraints:
             if self._margin(c, checked) < 0:
                 raise CampaignError(f"setting {checked} breaks the constraint {c.text!r}; change one of its values")
+        return checked
+
+    def check_achieved(self, achieved: Mapping[str, Any]) -> Setting:
+        """What a source says that it achieved: known names, values that can be encoded; bounds need not hold.
+
+        Raises:
+            CampaignError: naming the parameter, the value and the rule.
+        """
+        checked: Setting = {}
+        for name, value in achieved.items():
+            if name not in self.parameters:
+                raise CampaignError(f"achieved {name}={value!r}: is no parameter; known: {', '.join(self.names)}")
+            try:
+                checked[name] = self.parameters[name].check_achieved(value)
+            except ValueError as error:
+                raise CampaignError(f"achieved {name}={value!r}: {error}") from error
         return checked
 
     def from_quantiles(self, Q: Array) -> Array:

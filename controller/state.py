@@ -119,18 +119,25 @@ class State:
     @cached_property
     def best(self) -> TrialState | None:
         """The best reading of the target source: feasible first, then by the objective."""
+        ranked = [t for t in self.observed(self.campaign.target) if _has_value(self.campaign, t)]
+        if not ranked:
+            return None
         goal = self.campaign.goal
-        ranked = self.observed(self.campaign.target)
+        margins = np.array([goal.margins(t.reading.values) for t in ranked if t.reading]).reshape(len(ranked), -1)
+        sizes = np.maximum(np.abs(margins).max(axis=0), 1e-300)  # each constraint in its own units
+        broken = np.minimum(margins / sizes, 0.0).sum(axis=1)
+        objective = [goal.objective(t.reading.values) for t in ranked if t.reading]
+        return ranked[max(range(len(ranked)), key=lambda k: (broken[k], objective[k]))]
 
-        def merit(t: TrialState) -> tuple[bool, float]:
-            values = t.reading.values if t.reading else {}
-            try:
-                is_feasible = goal.is_feasible(values)
-                return is_feasible, goal.objective(values) if is_feasible else min(goal.margins(values))
-            except (ArithmeticError, ValueError):  # such as the logarithm of a negative reading: no value, so no merit
-                return False, -math.inf
 
-        return max(ranked, key=merit) if ranked else None
+def _has_value(campaign: Campaign, known: TrialState) -> bool:
+    """Whether the goal has a value at a reading: the logarithm of a negative one has none."""
+    try:
+        values = known.reading.values if known.reading else {}
+        numbers = [campaign.goal.objective(values), *campaign.goal.margins(values)]
+    except (ArithmeticError, ValueError):
+        return False
+    return all(isinstance(x, int | float) and math.isfinite(x) for x in numbers)
 
 
 def replay(campaign: Campaign, events: Iterable[AnyEvent]) -> State:
@@ -158,6 +165,8 @@ def _started(state: State, event: Started) -> State:
 
 def _proposed(state: State, event: Proposed) -> State:
     trial = event.trial
+    if state.stopped:
+        raise LedgerError(f"event {event.seq}: the campaign is over ({state.stopped.reason}); begin another one")
     if trial.number in state.trials:
         raise LedgerError(f"event {event.seq}: trial {trial.number} was proposed before; run 'closedloop verify'")
     return replace(
@@ -190,7 +199,7 @@ def _failed(state: State, event: Failed) -> State:
         trials=state.trials.set(event.trial, replace(known, status="failed", failure=event)),
         running=tuple(n for n in state.running if n != event.trial),
         failed=(*state.failed, event.trial),
-        spent=_charged(state, known.trial.cost),
+        spent=_charged(state, known.trial.cost if event.cost is None else event.cost),
         failures_in_a_row=state.failures_in_a_row.set(source, state.failures_in_a_row.get(source, 0) + 1),
     )
 

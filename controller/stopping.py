@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from .records import Stopped
 from .state import State
 
+MAX_FAILURES = 5  # in a row: a source is not asked again
+
 
 class Rule:
     """Says why to stop, or None: go on."""
@@ -76,7 +78,7 @@ class BudgetSpent(Rule):
 class SourceBroken(Rule):
     """The target source failed many times in a row."""
 
-    n_failures: int = 5
+    n_failures: int = MAX_FAILURES
 
     def verdict(self, state: State) -> Stopped | None:
         """Stops with the last failure's message."""
@@ -84,7 +86,8 @@ class SourceBroken(Rule):
         n = state.failures_in_a_row.get(target, 0)
         if n < self.n_failures:
             return None
-        last = state.trials[state.failed[-1]].failure
+        failures = (state.trials[k].failure for k in reversed(state.failed) if state.trials[k].trial.source == target)
+        last = next(failures, None)
         message = last.message if last else ""
         return Stopped(
             reason=f"{target!r} failed {n} times in a row, the last time with: {message}",

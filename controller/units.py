@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -59,9 +60,13 @@ def to_seconds(value: float | str) -> float:
     Raises:
         CampaignError: if the text is no duration.
     """
-    if isinstance(value, int | float):
-        return float(value)
     try:
-        return float(_registry().Quantity(value).to("second").magnitude)
+        if isinstance(value, bool):
+            raise TypeError("a truth value")
+        is_number = isinstance(value, int | float)
+        seconds = float(value) if is_number else float(_registry().Quantity(value).to("second").magnitude)
+        if not math.isfinite(seconds):
+            raise ValueError("not finite")
     except Exception as error:
         raise CampaignError(f"{value!r} is not a duration; write seconds, '5 min' or '2 hours'") from error
+    return seconds

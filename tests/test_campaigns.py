@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_reactor(tmp_path: Path) -> None:
     ]
     assert good
     sources = [state.trials[n].trial.source for n in sorted(state.trials)]
-    changes = sum(a != b for a, b in zip(sources, sources[1:], strict=False))
+    changes = sum(a != b for a, b in itertools.pairwise(sources))
     assert 4 < changes < len(sources) / 2, "the agent chooses; it does not alternate"
     again = list(recompute(ledger_reader.events(tmp_path / "l.db")))
     assert len(again) > 100

@@ -4,6 +4,7 @@ Laws:
     * ``load(dump(b)) == b``, and a dump is plain JSON data.
     * A belief holds no readings: those come in as ``Evidence``, so that a dump stays small.
     * Same belief and same evidence, same prediction.
+    * A forecast is finite or None; ``predict`` raises nothing for the sake of data.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from botorch.models.model import Model
 
     from ..campaign import Campaign
@@ -28,6 +30,10 @@ class Prediction:
     mean: Array  # (n, m) in the units of the responses
     sd: Array  # (n, m) of a reading: belief, model error and noise together
 
+    def if_finite(self) -> Prediction | None:
+        """This, or None where a number overflowed."""
+        return self if bool(np.isfinite(self.mean).all() and np.isfinite(self.sd).all()) else None
+
 
 class Belief(Protocol):
     """What the mind asks of any belief."""
@@ -38,7 +44,11 @@ class Belief(Protocol):
         """The belief after the readings of the trials ``fresh``, which ``evidence`` holds already."""
 
     def predict(self, evidence: Evidence, source: str, X: Array) -> Prediction | None:
-        """What ``source`` would answer at requested settings X of shape (n, c); None while nothing is known."""
+        """What ``source`` would answer at requested settings X of shape (n, c).
+
+        None while nothing is known, for a source that is not modelled, and where the readings are beyond float64
+        (then ``target_model`` and ``influence`` raise BeliefError, which says why).
+        """
 
     def unknowns(self, source: str) -> dict[str, tuple[float, ...]]:
         """What a run of ``source`` should be given: each unknown's value per member; empty for most."""

@@ -17,7 +17,7 @@ from .evidence import Evidence, Members, Observations
 from .joint import Joint
 from .kriging import as_tensor
 from .regression import Outputs, outputs_of
-from .scales import Scales
+from .scales import LARGEST, Scales
 from .unknown import Unknowns
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 MAX_RUNS = 400  # the newest; their cubes bound what a decision costs
 MAX_READINGS = 400
 MIN_MEMBERS = 8  # a run with fewer cannot be regressed on its unknowns
-SMALLEST_SD = 1e-4  # of a reading's noise, in standardised units
+SMALLEST_SD, LARGEST_SD = 1e-4, 1e6  # of a reading's noise, in standardised units
+FAR = 1e6  # standardised; a reading beyond says only "far off", and its square stays a number
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,9 @@ class Runs:
 
 def _is_usable(run: Members, n_unknowns: int) -> bool:
     fits = run.unknowns.ndim == 2 and run.unknowns.shape[1] == n_unknowns and len(run.Y) == len(run.unknowns)
-    return fits and len(run.Y) >= MIN_MEMBERS and bool(np.isfinite(run.Y).all() and np.isfinite(run.unknowns).all())
+    if not fits or len(run.Y) < MIN_MEMBERS:
+        return False
+    return bool((np.abs(run.Y) <= LARGEST).all() and np.isfinite(run.unknowns).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +67,10 @@ class Readings:
     def of(cls, observations: Observations, rows: Sequence[int], scales: Scales) -> Readings:
         """Of some rows."""
         Y, sd = observations.Y[list(rows)], observations.sd[list(rows)]
-        given = np.maximum(sd / scales.slope(Y), SMALLEST_SD) ** 2  # NaN stays NaN
-        return cls(observations.X[list(rows)], scales.forward(Y).T, given.T)
+        with np.errstate(over="ignore"):
+            given = np.clip(sd / scales.slope(Y), SMALLEST_SD, LARGEST_SD) ** 2  # NaN stays NaN
+            y = np.clip(scales.forward(Y), -FAR, FAR)
+        return cls(observations.X[list(rows)], y.T, given.T)
 
 
 @dataclass(frozen=True, eq=False)

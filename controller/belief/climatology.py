@@ -5,6 +5,7 @@ Welford, Technometrics 1962, 4, 419: one pass, stable, so a reading costs the sa
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .evidence import Evidence, Observations
 
 MIN_READINGS = 2
+LARGEST = sys.float_info.max  # a dump must stay plain JSON, which knows no infinity
 MAX_PASSED = 64  # older readings looked at before the rest is taken for old; more than may be in flight
 
 
@@ -35,9 +37,9 @@ class Moments:
         if not self.n:
             return Moments(1, tuple(values), (0.0,) * len(values))
         n = self.n + 1
-        mean = tuple(m + (y - m) / n for m, y in zip(self.mean, values, strict=True))
+        mean = tuple(m + (y / n - m / n) for m, y in zip(self.mean, values, strict=True))
         squares = tuple(
-            s + (y - before) * (y - after)
+            min(LARGEST, s + (y - before) * (y - after))  # in this order: LARGEST also where that is not a number
             for s, y, before, after in zip(self.squares, values, self.mean, mean, strict=True)
         )
         return Moments(n, mean, squares)
@@ -84,7 +86,7 @@ class Climatology:
         moments = self.sources.get(source)
         if moments is None or moments.n < MIN_READINGS:
             return None
-        return Prediction(np.tile(moments.mean, (len(X), 1)), np.tile(moments.sd, (len(X), 1)))
+        return Prediction(np.tile(moments.mean, (len(X), 1)), np.tile(moments.sd, (len(X), 1))).if_finite()
 
     def unknowns(self, source: str) -> dict[str, tuple[float, ...]]:
         """None: a simulator runs at its nominal values."""

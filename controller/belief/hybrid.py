@@ -7,6 +7,8 @@ teach the discrepancy.
 Laws:
     * Runs are not called for here: what the simulator was not asked, the emulator must guess, with its error.
     * A reading that comes before any run waits, and is assimilated when there are runs.
+    * While there are too few runs, say of a simulator that is broken, a surrogate of the target's own readings
+      stands in: the campaign then is as good as one without the simulator.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from ..campaign import Campaign
     from ..space import Array
     from .evidence import Evidence
+    from .surrogate import Surrogate
 
 MIN_RUNS = 3  # with fewer the emulator says nothing
 
@@ -66,6 +69,7 @@ class Ensemble:
     theta: discrepancy.Theta = ()
     actuation: Actuation = field(default_factory=Actuation)
     inflation: float = 1.0
+    stand_in: Surrogate | None = None  # of the target alone; only while there are too few runs
 
     @classmethod
     def prior(cls, campaign: Campaign) -> Self:
@@ -94,6 +98,7 @@ class Ensemble:
             theta=_numbers(dump["theta"]),
             actuation=Actuation.load(dump["actuation"]),
             inflation=dump["inflation"],
+            stand_in=_surrogate(dump.get("stand_in")),
         )
 
     def dump(self) -> dict[str, Any]:
@@ -109,14 +114,21 @@ class Ensemble:
             "theta": [list(row) for row in self.theta],
             "actuation": self.actuation.dump(),
             "inflation": self.inflation,
+            "stand_in": self.stand_in.dump() if self.stand_in else None,
         }
 
     def correct(self, evidence: Evidence, fresh: tuple[int, ...], rng: np.random.Generator) -> Self:
-        """Emulator, then each waiting reading against its forecast, then discrepancy."""
+        """Emulator, then each waiting reading against its forecast, then discrepancy.
+
+        Raises:
+            BeliefError: where no finite fit exists.
+        """
         belief = replace(self, actuation=Actuation.learn(evidence.space, evidence.of(evidence.target)))
         runs = Runs.of(evidence.of(self.simulator), len(self.priors.names))
         if len(runs) < MIN_RUNS:
-            return belief
+            stand_in = self._standing_in(evidence).correct(evidence, fresh, rng)
+            return replace(belief, stand_in=stand_in if stand_in.numbers else None)
+        belief = replace(belief, stand_in=None)
         answers, readings = [run.Y for run in runs.members], evidence.of(evidence.target).Y
         last = belief.learned
         is_due = last is None or last.is_due(len(runs)) or not last.still_fits(answers, readings)
@@ -137,9 +149,14 @@ class Ensemble:
             return None
         assembly = self._assembly(evidence)
         if assembly is None:
+            return self._standing_in(evidence).predict(evidence, source, X)
+        try:
+            prediction = self._predict_simulator if source == self.simulator else self._predict_target
+            return prediction(evidence, assembly, X).if_finite()
+        except BeliefError:  # ``target_model`` raises it again, where a decision can say why
             return None
-        if source == self.simulator:
-            return self._predict_simulator(assembly, X)
+
+    def _predict_target(self, evidence: Evidence, assembly: Assembly, X: Array) -> Prediction:
         readings = _known(self, evidence, assembly.learned)
         joint = self._joint(assembly, readings)
         point = joint.at(as_tensor(self.actuation.achieved(X)))
@@ -157,7 +174,7 @@ class Ensemble:
         """Of the noise-free responses; see ``target_model.ResponseModel``."""
         assembly = self._assembly(evidence)
         if assembly is None:
-            return None
+            return self._standing_in(evidence).target_model(evidence, responses)
         from .target_model import target_model
 
         joint = self._joint(assembly, _known(self, evidence, assembly.learned))
@@ -167,7 +184,9 @@ class Ensemble:
     def influence(self, evidence: Evidence, source: str, X: Array, X_ref: Array) -> Array:
         """A reading moves all parts of the forecast, a run only the emulator's error."""
         assembly = self._assembly(evidence)
-        if assembly is None or source not in (evidence.target, self.simulator):
+        if assembly is None:
+            return self._standing_in(evidence).influence(evidence, source, X, X_ref)
+        if source not in (evidence.target, self.simulator):
             return np.zeros((len(X), len(X_ref), len(evidence.responses)))
         readings = _known(self, evidence, assembly.learned)
         runs = assembly.emulator(self.Z).with_pending(evidence.pending_at(self.simulator))
@@ -224,8 +243,15 @@ class Ensemble:
     def _joint(self, assembly: Assembly, readings: Readings) -> Joint:
         return assembly.joint(assembly.emulator(self.Z), readings)
 
-    def _predict_simulator(self, assembly: Assembly, X: Array) -> Prediction:
+    def _standing_in(self, evidence: Evidence) -> Surrogate:
+        """Of the target alone: runs too few for the emulator are too few for a source's bias as well."""
+        from .surrogate import Surrogate
+
+        return self.stand_in or Surrogate(sources=(evidence.target,), instruments=(evidence.target,))
+
+    def _predict_simulator(self, evidence: Evidence, assembly: Assembly, X: Array) -> Prediction:
         """The mean over members of a run at X, and the emulator's error."""
+        del evidence
         emulated = assembly.emulator(self.Z)
         settings, scales = as_tensor(X), assembly.learned.scales
         answers = emulated.members(settings).permute(1, 2, 0).numpy()  # (n, N, m)
@@ -283,6 +309,14 @@ def _with_discrepancy(belief: B, evidence: Evidence, assembly: Assembly) -> B:
     readings = _known(belief, evidence, assembly.learned)
     theta = learn_discrepancy(assembly, belief.Z, readings, expect=belief.expect)
     return replace(belief, theta=theta)
+
+
+def _surrogate(dump: Mapping[str, Any] | None) -> Surrogate | None:
+    if dump is None:
+        return None
+    from .surrogate import Surrogate
+
+    return Surrogate.load(dump)
 
 
 def _numbers(rows: Any) -> Numbers:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..errors import BeliefError
 from .multi_source_prior import Data
 from .subset import newest_and_spread
 
@@ -16,22 +17,30 @@ if TYPE_CHECKING:
     from .evidence import Evidence
 
 MIN_FOR_SCALE = 4  # readings of the target from which its own spread is the scale
-FAR = 1e4  # scales from the target's mean beyond which a reading of another source says only "far off"
+FAR = 1e4  # scales; from there on a reading of another source says only "far off", and a noise that it says nothing
 ROUNDING = 1e-13  # of the size of the responses: what it leaves of a constant's spread
 
 
-def n_readings(evidence: Evidence) -> int:
-    """Of all sources."""
-    return sum(len(o) for o in evidence.observations.values())
+def n_readings(evidence: Evidence, sources: Sequence[str]) -> int:
+    """Of these sources together."""
+    return sum(len(evidence.of(s)) for s in sources)
 
 
 def standardisation(evidence: Evidence, sources: Sequence[str]) -> tuple[Array, Array]:
-    """Centre and scale (m,) of the responses: the target's own, or everybody's while it has few readings."""
+    """Centre and scale (m,) of the responses: the target's own, or everybody's while it has few readings.
+
+    Raises:
+        BeliefError: where the readings' spread is beyond float64.
+    """
     known = [evidence.of(s).Y for s in sources if len(evidence.of(s))]
     own = evidence.of(sources[0]).Y
-    center = (own if len(own) else known[0]).mean(axis=0)
-    spread = own if len(own) >= MIN_FOR_SCALE else np.concatenate([Y - Y.mean(axis=0) for Y in known])
-    scale = spread.std(axis=0, ddof=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        center = (own if len(own) else known[0]).mean(axis=0)
+        spread = own if len(own) >= MIN_FOR_SCALE else np.concatenate([Y - Y.mean(axis=0) for Y in known])
+        scale = spread.std(axis=0, ddof=1)
+    if not np.isfinite(scale).all():
+        names = ", ".join(r for r, s in zip(evidence.responses, scale, strict=True) if not np.isfinite(s))
+        raise BeliefError(f"the readings of {names} spread beyond what float64 can square; leave out the wild ones")
     size = np.maximum(np.abs(center), np.abs(spread).max(axis=0))
     is_constant = scale <= ROUNDING * size
     return center, np.where(is_constant, np.where(size > 0, size, 1.0), scale)
@@ -55,7 +64,8 @@ def data_of(
         kept = newest_and_spread(settings, n_each[k])
         Y = (o.Y[kept] - center) / scale
         Y = np.clip(Y, -FAR, FAR) if k else Y
-        V = (np.nan_to_num(o.sd[kept]) / scale) ** 2
+        with np.errstate(over="ignore"):
+            V = np.minimum(np.nan_to_num(o.sd[kept]) / scale, FAR) ** 2
         parts.append((torch.tensor(settings[kept]), torch.tensor(Y.T.copy()), torch.tensor(V.T.copy())))
     return Data.of(parts, groups(evidence.space))
 

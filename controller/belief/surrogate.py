@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import BeliefError
 from . import Prediction
 from .actuation import Actuation
 from .multi_source import MultiSourceGP
@@ -94,7 +95,7 @@ class Surrogate:
         Raises:
             BeliefError: if no finite fit exists.
         """
-        n = n_readings(evidence)
+        n = n_readings(evidence, self.sources)
         if n < MIN_READINGS:
             return self
         center, scale = standardisation(evidence, self.sources)
@@ -117,14 +118,19 @@ class Surrogate:
 
     def predict(self, evidence: Evidence, source: str, X: Array) -> Prediction | None:
         """What a reading of ``source`` at requested settings X (n, c) would be, its noise included."""
-        gp = self._model(evidence)
+        if source not in self.sources:
+            return None
+        try:
+            gp = self._model(evidence)
+        except BeliefError:  # ``target_model`` raises it again, where a decision can say why
+            return None
         if gp is None:
             return None
         s = self.sources.index(source)
         with torch.no_grad():
             mean, variance = gp.marginal(s, self._reached(source, torch.tensor(X)))
             sd = torch.sqrt(variance + gp.noise(s))
-        return Prediction((gp.center + gp.scale * mean.T).numpy(), (gp.scale * sd.T).numpy())
+        return Prediction((gp.center + gp.scale * mean.T).numpy(), (gp.scale * sd.T).numpy()).if_finite()
 
     def unknowns(self, source: str) -> dict[str, tuple[float, ...]]:
         """None: a surrogate knows nothing of a simulator's inside."""
@@ -137,7 +143,7 @@ class Surrogate:
 
     def influence(self, evidence: Evidence, source: str, X: Array, X_ref: Array) -> Array:
         """How a reading would move the target's mean: cov(f_target(x_ref), y) / sd(y); see ``Decider``."""
-        gp = self._model(evidence, with_pending=True)
+        gp = self._model(evidence, with_pending=True) if source in self.sources else None
         if gp is None:
             return np.zeros((len(X), len(X_ref), len(evidence.responses)))
         s = self.sources.index(source)
@@ -149,7 +155,7 @@ class Surrogate:
 
     def _model(self, evidence: Evidence, *, with_pending: bool = False) -> MultiSourceGP | None:
         """The posterior under these numbers, without a fit; under the prior's where there are none."""
-        if n_readings(evidence) < MIN_READINGS:
+        if n_readings(evidence, self.sources) < MIN_READINGS:
             return None
         numbers = self.numbers or self._prior_numbers(evidence)
         center, scale = np.array(numbers.center), np.array(numbers.scale)

@@ -47,6 +47,8 @@ def choose(
     costs: Mapping[str, float],
     allowed: Collection[str],
     rng: np.random.Generator,
+    *,
+    spent: float = 0.0,
 ) -> Choice | None:
     """The action with the highest expected gain per cost.
 
@@ -54,9 +56,10 @@ def choose(
         belief: corrected by all of ``evidence``.
         evidence: readings and pending settings.
         campaign: for its goal and seed.
-        costs: of one trial of each source, as a share of the budget, > 0.
+        costs: of one trial of every source, as a share of the budget, > 0.
         allowed: sources that are free and can be paid for.
         rng: of this decision.
+        spent: share of the budget for which the other sources were asked since the target's last reading.
 
     Returns:
         None where waiting is best: the target is not allowed, and the others have spent their part.
@@ -75,7 +78,7 @@ def choose(
     except FAILURES as error:
         return _without_model(evidence, campaign, costs, allowed, str(error))
     others = [o for o in options if o.source != target and o.source in allowed]
-    is_spent = _is_spent(evidence, costs)
+    is_spent = spent >= costs[target]
     candidates = [o for o in options if o.source == target and target in allowed][:1] + ([] if is_spent else others)
     if not candidates:
         return None
@@ -146,17 +149,6 @@ def _avoided(belief: Decider, model: Model, evidence: Evidence, used: Sequence[i
     noise = np.sqrt(np.maximum(prediction.sd[:, used] ** 2 - sd**2, 0.0))
     is_noise_free = bool((noise <= NOISE_FREE * asked.Y[:, used].std(axis=0)).all())
     return distinct(np.concatenate([pending, asked.X_set])) if is_noise_free else pending
-
-
-def _is_spent(evidence: Evidence, costs: Mapping[str, float]) -> bool:
-    """Whether the other sources have spent, since the target's last reading, what one such reading costs."""
-    last = max(evidence.of(evidence.target).trials, default=-1)
-    spent = sum(
-        costs.get(s, 0.0) * sum(t > last for t in o.trials)
-        for s, o in evidence.observations.items()
-        if s != evidence.target
-    )
-    return spent >= costs[evidence.target]
 
 
 def _without_model(

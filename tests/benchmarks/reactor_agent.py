@@ -23,7 +23,7 @@ from pathlib import Path
 
 LIMIT_SLACK = 1.01
 NEAR = 0.97
-BUDGET = {"simulator": 200, "instrument": 600}
+BUDGET = 400
 
 
 def campaign_of(arm: str, seed: int):
@@ -31,7 +31,7 @@ def campaign_of(arm: str, seed: int):
     from closedloop.controller.campaign_file import find_campaign, parse
 
     declared, _ = parse(find_campaign("reactor").read_text())
-    declared |= {"seed": seed, "budget": {"money": BUDGET[arm]}}
+    declared |= {"seed": seed, "budget": {"money": BUDGET}}
     declared["sources"]["reactor"] = {"instrument": plant(seed), "cost": {"money": 10}}
     if arm == "instrument":
         del declared["sources"]["model"]
@@ -126,12 +126,12 @@ def main() -> None:
                 for s in range(first, min(first + 2, given.seeds))
             ]
             rows += [json.loads(p.communicate()[0].splitlines()[-1]) for p in running]
-        money[arm] = [r["money"] if r["money"] is not None else BUDGET[arm] for r in rows]
+        money[arm] = [r["money"] if r["money"] is not None else BUDGET for r in rows]
         late = sum(r["money"] is None for r in rows)
         covered = statistics.mean(r["covered"] for r in rows)
         print(
             f"{arm:10s} money to a good setting, quartiles: {quartiles(money[arm])}   (never within "
-            f"{BUDGET[arm]}: {late} of {given.seeds})   80 % intervals cover {covered:.0%} of the second half   "
+            f"{BUDGET}: {late} of {given.seeds})   80 % intervals cover {covered:.0%} of the second half   "
             f"CPU {statistics.median(r['cpu'] for r in rows):.0f} s a campaign of "
             f"{statistics.median(r['n_experiments'] for r in rows):.0f} + {statistics.median(r['n_simulations'] for r in rows):.0f}"
         )

@@ -8,6 +8,7 @@ import pytest
 
 import closedloop as cl
 from closedloop.controller import ledger_reader
+from closedloop.controller.records import Observed
 
 
 def declared(**changes: object) -> cl.Campaign:
@@ -104,3 +105,59 @@ def test_another_declaration_under_the_same_name_is_refused(tmp_path: Path) -> N
     with cl.Session(declared(budget={"money": 13}, name="other"), ledger=tmp_path / "l.db"):
         pass
     assert ledger_reader.campaigns(tmp_path / "l.db") == ["bench", "other"]
+
+
+def with_model(**changes: object) -> cl.Campaign:
+    @cl.simulator(cost={"money": 0.5})
+    def model(t: float, solvent: str) -> dict:
+        return truth({"t": t + 0.5, "solvent": solvent})
+
+    hand = {"instrument": "manual", "cost": {"money": 1}}
+    return declared(sources={"hand": hand, "model": model}, budget={"money": 1000}, **changes)
+
+
+def test_a_batch_is_given_at_the_start_and_of_any_source(tmp_path: Path) -> None:
+    with cl.Session(with_model(), ledger=tmp_path / "l.db") as session:
+        batch = session.suggest(5)
+        assert len({tuple(t.setting.items()) for t in batch}) == 5
+        for _ in range(6):
+            (run,) = session.suggest(1, source="model")
+            assert run.source == "model"
+            session.ingest(run.number, truth(run.setting))
+        with pytest.raises(cl.CampaignError, match="source 'nope' is unknown"):
+            session.suggest(1, source="nope")
+        with pytest.raises(cl.CampaignError, match="source 'nope' is unknown"):
+            session.add({"t": 14.0, "solvent": "dmso"}, {"y": 5.0}, source="nope")
+
+
+def test_answers_posted_by_another_process_are_taken(tmp_path: Path) -> None:
+    with cl.Session(declared(), ledger=tmp_path / "l.db") as session:
+        one, two = session.suggest(2)
+        answer = Observed(trial=one.number, reading=cl.Reading(values={"y": 1.0}))
+        ledger_reader.post(tmp_path / "l.db", "bench", answer)
+        assert [t.number for t in session.pending] == [two.number]
+        assert session.state.trials[one.number].reading.values == {"y": 1.0}
+
+
+def test_a_campaign_that_is_over_takes_no_trial(tmp_path: Path) -> None:
+    @cl.instrument(cost={"money": 1})
+    def lab(t: float, solvent: str) -> dict:
+        return truth({"t": t, "solvent": solvent})
+
+    over = declared(sources={"hand": lab}, budget={"money": 2})
+    cl.run(over, ledger=tmp_path / "l.db", executor="inline")
+    with cl.Session(over, ledger=tmp_path / "l.db") as session:
+        with pytest.raises(cl.ClosedLoopError, match="the campaign is over: budget spent"):
+            session.suggest(1)
+        with pytest.raises(cl.ClosedLoopError, match="the campaign is over"):
+            session.add({"t": 14.0, "solvent": "dmso"}, {"y": 5.0})
+
+
+@pytest.mark.parametrize("achieved", [{"t": "abc"}, {"solvent": "oil"}, {"x": 1.0}, {"t": float("inf")}])
+def test_a_bad_achieved_setting_never_reaches_the_ledger(achieved: dict, tmp_path: Path) -> None:
+    with cl.Session(declared(), ledger=tmp_path / "l.db") as session:
+        (trial,) = session.suggest(1)
+        with pytest.raises((cl.CampaignError, ValueError)):
+            session.ingest(trial.number, cl.Reading(values={"y": 1.0}, achieved=achieved))
+    with cl.Session(declared(), ledger=tmp_path / "l.db") as session:
+        assert [t.number for t in session.pending] == [trial.number]

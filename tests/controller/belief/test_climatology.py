@@ -56,6 +56,15 @@ def test_many_fresh_readings_are_as_one_by_one_and_old_ones_are_not_counted_twic
     assert at_once.sources["s"].n == 9
 
 
+@pytest.mark.parametrize("y", [1e200, 1e308])
+def test_readings_beyond_float64_leave_no_forecast_and_a_plain_dump(y):
+    *_, evidence = _grown(np.array([[y], [-y], [y]]))
+    belief = Climatology().correct(evidence, (1, 2, 3), RNG)
+    forecast = belief.predict(evidence, "s", np.zeros((1, 1)))
+    assert forecast is None or np.isfinite([forecast.mean, forecast.sd]).all()
+    assert load_belief(json.loads(json.dumps(belief.dump(), allow_nan=False))) == belief
+
+
 def test_equal_readings_give_a_spread_above_nought():
     *_, evidence = _grown(np.zeros((5, 1)))
     belief = Climatology().correct(evidence, (1, 2, 3, 4, 5), RNG)

@@ -15,6 +15,7 @@ from closedloop.controller.belief.multi_source_prior import Data, log_evidence, 
 from closedloop.controller.belief.subset import newest_and_spread
 from closedloop.controller.belief.surrogate import Surrogate
 from closedloop.controller.campaign import Campaign
+from closedloop.controller.errors import BeliefError
 
 RNG = np.random.default_rng(0)
 Array = np.ndarray
@@ -236,6 +237,20 @@ def test_bad_data_gives_a_finite_forecast(scale: float, n: int, kind: str) -> No
         p = belief.predict(e, source, X[:2])
         assert np.isfinite(p.mean).all() and np.isfinite(p.sd).all() and (p.sd > 0).all()
     assert np.isfinite(belief.influence(e, "model", X[:2], X[:2])).all()
+
+
+@pytest.mark.parametrize("wild", [1e160, 1e300, -1e308])
+@pytest.mark.parametrize("is_corrected", [False, True])
+def test_readings_beyond_float64_leave_no_forecast_and_a_reason(wild: float, is_corrected: bool) -> None:
+    c = campaign()
+    X = np.random.default_rng(0).random((8, 2))
+    before = evidence(c, lab=observed(X[:7], wave(X[:7])))
+    after = evidence(c, lab=observed(X, np.vstack([wave(X[:7]), [[wild]]])))
+    belief = corrected(c, before) if is_corrected else Surrogate.prior(c)
+    with pytest.raises(BeliefError, match="y0"):
+        belief.correct(after, (), RNG)
+    forecast = belief.predict(after, "lab", X)
+    assert forecast is None or (np.isfinite(forecast.mean).all() and np.isfinite(forecast.sd).all())
 
 
 def test_a_model_of_many_readings_is_bounded_and_keeps_the_newest() -> None:

@@ -43,6 +43,22 @@ def test_there_and_back(quantiles: list[float]) -> None:
     assert MIXED.check(setting) == setting
 
 
+NUMBERS = space(
+    a={"low": -1, "high": 1},
+    b={"low": 1e-9, "high": 1e6, "scale": "log"},
+    c={"low": 1e6, "high": 1e6 + 1},
+    d={"low": -3e8, "high": 2e-3},
+)
+
+
+@given(st.floats(-1, 1), st.floats(1e-9, 1e6), st.floats(1e6, 1e6 + 1), st.floats(-3e8, 2e-3))
+def test_there_and_back_from_any_number(a: float, b: float, c: float, d: float) -> None:
+    """decode(encode(s)) == s for every setting that a person may write, once it was checked."""
+    setting = NUMBERS.check({"a": a, "b": b, "c": c, "d": d})
+    assert NUMBERS.decode(NUMBERS.encode(setting)) == setting
+    assert setting["a"] == pytest.approx(a, abs=1e-11)
+
+
 @given(st.lists(st.floats(-0.5, 1.5), min_size=MIXED.n_columns, max_size=MIXED.n_columns))
 def test_rounding_gives_valid_rows_and_is_idempotent(row: list[float]) -> None:
     X = MIXED.round(np.array([row]))
