@@ -21,7 +21,7 @@ from typing import Any
 
 from .errors import SourceError
 from .executor import CONNECT_S, POLL_S, SAFE_S, Executor, Inbox, Mailbox
-from .perform import Answer, cancelled, connected, failed, perform, text_of, timed_out
+from .perform import Answer, cancelled, connected, failed, never_begun, perform, text_of, timed_out
 from .ray_session import RaySession, ray
 from .records import AnyEvent, Failed, Trial
 from .source import Binding, Source
@@ -148,13 +148,14 @@ class RayExecutor(Executor):
         for queue in self._queues.values():
             for trial in [t for t in queue if t.number == number]:
                 queue.remove(trial)
-                self._ready.append(cancelled(trial))
+                self._ready.append(never_begun(cancelled(trial)))
         for slot in self._running():
             if slot.trial and slot.trial.number == number and slot.binding.kind == "simulator":
                 self._ready.append(cancelled(slot.trial))
                 self._revive(slot)
         if self._mail.forget(number):
-            self._ready.append(Failed(trial=number, cause="error", message="cancelled by the controller"))
+            given_up = Failed(trial=number, cause="error", message="cancelled by the controller")
+            self._ready.append(never_begun(given_up))
 
     def make_safe(self) -> None:
         """Bring every instrument to its safe state; one that measures is interrupted, its outcome unknown."""
@@ -218,7 +219,7 @@ class RayExecutor(Executor):
                 slot.begin("perform", trial, within_s=slot.binding.timeout, trial=trial)
             elif len(free) == len(self._slots[name]) or all(s.fault for s in free):
                 # nothing works: this trial says so, and the source gets another chance before the next
-                self._ready.append(failed(queue.popleft(), "error", slot.fault))
+                self._ready.append(never_begun(failed(queue.popleft(), "error", slot.fault)))
                 self._revive(slot)
 
     def _turn(self) -> None:
@@ -270,7 +271,9 @@ class RayExecutor(Executor):
 
     def _end_overdue(self) -> None:
         now = time.monotonic()
-        for slot in [s for s in self._all() if now >= s.deadline]:
+        overdue = [s for s in self._all() if now >= s.deadline]
+        self._settle(overdue, within_s=0)  # an answer that came while nobody waited came in time
+        for slot in [s for s in overdue if s.ref is not None and now >= s.deadline]:
             if slot.trial is not None:
                 self._ready.append(timed_out(slot.trial, slot.binding))
                 self._revive(slot)

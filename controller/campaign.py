@@ -5,7 +5,6 @@ Validated whole, at birth; it round-trips through a dict, JSON and YAML exactly.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -23,11 +22,12 @@ from pydantic import (
     model_validator,
 )
 
-from .errors import CampaignError, Problem
+from .errors import CampaignError
+from .explain import explain
 from .expressions import Constraint
 from .goal import Goal
 from .parameters import PARAMETER_KINDS, Parameter
-from .records import Finite
+from .records import Amount, Finite
 from .source import Binding, Source, find_source
 from .space import Space
 from .units import check_unit, to_seconds, trusted
@@ -86,7 +86,7 @@ class SourceSpec(_Declared):
     cost: dict[str, float | str] | None = None  # None: what the class says
     replicas: int = Field(default=1, ge=1, le=1000)
     timeout: float | str | None = None
-    resources: dict[str, Finite] = {}
+    resources: dict[str, Amount] = {}
     start: str | None = None  # a bench that belongs to the driver, e.g. "bench"
     unknowns: dict[str, Prior] = {}
 
@@ -161,7 +161,7 @@ class Campaign(_Declared):
         try:
             super().__init__(**declared)
         except ValidationError as error:
-            raise explain(error) from None
+            raise explain(error, _keys_of) from None
         except RecursionError:
             raise CampaignError("the campaign is nested too deeply; flatten it") from None
         self._classes.update(_classes_in(sources))
@@ -171,6 +171,11 @@ class Campaign(_Declared):
         """From the ledger, where it was checked before: units are not looked up again."""
         with trusted():
             return cls(**declared)
+
+    @field_validator("constraints", mode="before")
+    @classmethod
+    def _one_constraint(cls, declared: Any) -> Any:
+        return [declared] if isinstance(declared, str) else declared
 
     @field_validator("responses", mode="before")
     @classmethod
@@ -345,34 +350,7 @@ def _classes_in(sources: Any) -> dict[str, type[Source]]:
     return found
 
 
-def explain(error: ValidationError) -> CampaignError:
-    """One error for all that pydantic found: key, value, rule; a guess where a key is unknown."""
-    problems = [_explain_one(e) for e in error.errors(include_url=False)]
-    return CampaignError("\n".join(p.text for p in problems), problems)
-
-
-def _explain_one(e: Any) -> Problem:
-    path = tuple(p for p in e["loc"] if not _is_inner(p))
-    where = ".".join(map(str, path))
-    if e["type"] == "extra_forbidden":
-        known = _known_keys(path[:-1])
-        close = difflib.get_close_matches(str(path[-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
-        return Problem(path, f"{where}: unknown key; {hint}")
-    if e["type"] == "missing":
-        return Problem(path, f"{where}: is missing; add it")
-    rule = str(e["msg"]).removeprefix("Value error, ")
-    has_value = e["type"] != "value_error" and not isinstance(e["input"], dict | list | tuple)
-    value = f" = {str(e['input'])[:80]!r}" if has_value else ""
-    return Problem(path, f"{where}{value}: {rule}" if where else rule)
-
-
-def _is_inner(part: str | int) -> bool:
-    """Whether pydantic put it into the path and no key of the file is called so."""
-    return isinstance(part, str) and (part in PARAMETER_KINDS or part in {"float", "int", "str"} or "(" in part)
-
-
-def _known_keys(path: tuple[str | int, ...]) -> list[str]:
+def _keys_of(path: tuple[str | int, ...]) -> list[str]:
     """The keys that are allowed at a place of the declaration."""
     models: dict[str, tuple[type[BaseModel], ...]] = {
         "": (Campaign,),

@@ -146,6 +146,8 @@ def hands(
 ) -> Iterator[Executor]:
     """The executor, closed at the end with its instruments made safe."""
     workers: Executor
+    if executor not in ("inline", "ray"):
+        raise CampaignError(f"executor {executor!r} is unknown; use 'ray' or 'inline'")
     if executor == "inline":
         from .executor import InlineExecutor
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -102,8 +103,13 @@ def _belief(c: Campaign) -> None:
     with_unknowns = [n for n in c.simulators if c.sources[n].unknowns]
     if len(with_unknowns) > 1:
         raise ValueError(f"sources {', '.join(with_unknowns)} all have unknowns; give priors to one simulator only")
-    if c.n_initial is not None and c.n_initial > c.budget_amounts.get("trials", float("inf")):
-        raise ValueError(f"n_initial = {c.n_initial}: is more than budget.trials = {c.budget_amounts['trials']:g}")
+    for resource, amount in c.cost_of(c.target).items():
+        limit = c.budget_amounts.get(resource, float("inf"))
+        if c.n_initial is not None and c.n_initial * amount > limit:
+            raise ValueError(
+                f"n_initial = {c.n_initial}: is more than budget.{resource} = {limit:g} holds at {amount:g} a trial; "
+                "lower it or raise the budget"
+            )
 
 
 def _feasible(c: Campaign) -> None:
@@ -130,6 +136,14 @@ def check_source(c: Campaign, name: str, cls: type[Source]) -> None:
         if missing := sorted(set(obeyed) - set(c.parameters)):
             raise CampaignError(f"parameters: source {name!r} also takes {missing[0]!r}; add it to the campaign")
     spec = c.sources[name]
+    if spec.start is None:  # a bench has settings of its own
+        try:
+            inspect.signature(cls).bind(**spec.settings)
+        except TypeError as error:
+            raise CampaignError(
+                f"sources.{name}.settings {spec.settings!r}: do not fit {spec.target} ({error}); compare them with the "
+                "arguments of its __init__"
+            ) from error
     has = set(getattr(cls, "unknowns", {}))
     if strange := sorted(set(spec.unknowns) - has):
         raise CampaignError(

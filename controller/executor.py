@@ -20,7 +20,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from .errors import ClosedLoopError, SourceError
-from .perform import Answer, cancelled, connected, failed, perform, text_of, timed_out
+from .perform import Answer, cancelled, connected, failed, never_begun, perform, text_of, timed_out
 from .records import AnyEvent, Failed, Observed, Trial
 from .source import Binding
 
@@ -172,9 +172,10 @@ class InlineExecutor(Executor):
         """Give up a trial that has not begun."""
         for trial in [t for t in self._queue if t.number == number]:
             self._queue.remove(trial)
-            self._ready.append(cancelled(trial))
+            self._ready.append(never_begun(cancelled(trial)))
         if self._mail.forget(number):
-            self._ready.append(Failed(trial=number, cause="error", message="cancelled by the controller"))
+            given_up = Failed(trial=number, cause="error", message="cancelled by the controller")
+            self._ready.append(never_begun(given_up))
 
     def make_safe(self) -> None:
         """Bring every instrument to its safe state."""
@@ -193,7 +194,7 @@ class InlineExecutor(Executor):
         try:
             source = self._sources.get(trial.source) or self._renew(binding)
         except ClosedLoopError as error:
-            return failed(trial, "error", text_of(error))
+            return never_begun(failed(trial, "error", text_of(error)))
         if binding.timeout is None:
             return perform(source, trial, binding)
         future = _begin(lambda: perform(source, trial, binding))

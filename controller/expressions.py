@@ -141,6 +141,20 @@ def _names(tree: ast.expr) -> frozenset[str]:
     return frozenset(_unshield(n.id) for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called)
 
 
+def _check_constants(node: ast.BinOp, text: str) -> None:
+    """Refuse what can be seen to have no value: ``9**9**9`` and ``y / 0``."""
+    for part in (node, node.right):
+        if _names(part):
+            continue
+        try:
+            value = _evaluate(part, {}, math)
+        except (ArithmeticError, ValueError):
+            value = math.nan
+        is_divisor = part is node.right and isinstance(node.op, ast.Div)
+        if isinstance(value, complex) or not math.isfinite(value) or (is_divisor and value == 0):
+            raise CampaignError(f"expression {text!r}: {ast.unparse(node)!r} has no finite value; correct the numbers")
+
+
 def _unshield(name: str) -> str:
     plain = name.removesuffix(SHIELD)
     return plain if keyword.iskeyword(plain) else name
@@ -159,6 +173,7 @@ def _check(node: ast.expr, text: str, depth: int = 0) -> None:
         case ast.BinOp() if type(node.op) in BINARY:
             _check(node.left, text, depth + 1)
             _check(node.right, text, depth + 1)
+            _check_constants(node, text)
         case ast.UnaryOp() if type(node.op) in UNARY:
             _check(node.operand, text, depth + 1)
         case ast.Call(func=ast.Name(id=name), keywords=[]) if name in FUNCTIONS:
@@ -176,7 +191,7 @@ def _check(node: ast.expr, text: str, depth: int = 0) -> None:
 def _evaluate(node: ast.expr, values: Mapping[str, Any], lib: Any) -> Any:
     match node:
         case ast.Constant():
-            return node.value
+            return float(node.value)  # type: ignore[arg-type]
         case ast.Name():
             return values[_unshield(node.id)]
         case ast.BinOp():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from .expressions import Constraint, Expression
 from .records import Finite
@@ -26,6 +26,11 @@ class Goal(BaseModel):
     target: str | None = None
     value: Finite | None = None
     subject_to: tuple[str, ...] = ()
+
+    @field_validator("subject_to", mode="before")
+    @classmethod
+    def _one_constraint(cls, declared: Any) -> Any:
+        return [declared] if isinstance(declared, str) else declared
 
     @model_validator(mode="after")
     def _one_aim(self) -> Goal:

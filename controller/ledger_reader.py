@@ -221,14 +221,30 @@ def post(path: str | Path, campaign: str | None, event: Observed | Failed) -> in
 
 
 def _check_open(connection: sqlite3.Connection, campaign: str, trial: int) -> None:
-    rows = connection.execute("SELECT number, state FROM trial WHERE campaign = ?", (campaign,)).fetchall()
-    states = {row["number"]: row["state"] for row in rows}
+    query = "SELECT number, state, source, proposed_by FROM trial WHERE campaign = ?"
+    rows = {row["number"]: row for row in connection.execute(query, (campaign,))}
+    states = {number: row["state"] for number, row in rows.items()}
     if states.get(trial) != "running":
         waiting = ", ".join(str(n) for n, state in sorted(states.items()) if state == "running") or "none"
         raise LedgerError(
             f"trial {trial} of campaign {campaign!r} is {states.get(trial, 'not proposed')}, so it takes no "
             f"answer (trials that wait for one: {waiting}); correct the number"
         )
+    source = rows[trial]["source"]
+    if rows[trial]["proposed_by"] == "agent" and not _is_manual(connection, campaign, source):
+        raise LedgerError(
+            f"trial {trial} of campaign {campaign!r} runs on {source!r}, which answers by itself; only trials of a "
+            "manual instrument, or those that were asked for with 'suggest', are ingested"
+        )
+
+
+def _is_manual(connection: sqlite3.Connection, campaign: str, source: str) -> bool:
+    """Whether a person answers for it, as far as the declaration tells; a campaign without one is trusted."""
+    query = "SELECT payload ->> ? FROM event WHERE campaign = ? AND kind = 'started'"
+    row = connection.execute(query, (f'$.campaign.sources."{source}".instrument', campaign)).fetchone()
+    simulator = connection.execute(query, (f'$.campaign.sources."{source}".simulator', campaign)).fetchone()
+    target = (row and row[0]) or (simulator and simulator[0])
+    return target is None or target.lower().split(":")[-1] == "manual"
 
 
 def verify(path: str | Path, campaign: str | None = None) -> list[Problem]:

@@ -15,6 +15,7 @@ from .records import Finite, Value
 from .units import check_unit
 
 MAX_CHOICES = 1000
+MAX_STEPS = 1_000_000
 
 
 class _Parameter(BaseModel):
@@ -36,12 +37,15 @@ class _Numeric(_Parameter):
     @field_validator("low", "high", mode="before")
     @classmethod
     def _number(cls, x: Any) -> Any:
+        x = x.item() if getattr(x, "shape", None) == () else x  # NumPy
         if isinstance(x, bool) or not isinstance(x, int | float):
             raise ValueError(f"{x!r} is not a number")
         return x
 
     @model_validator(mode="after")
     def _order(self) -> _Numeric:
+        if not math.isfinite(self.high - self.low):
+            raise ValueError(f"low {self.low} and high {self.high} are too far apart; use scale: log or other units")
         if not self.low < self.high:
             raise ValueError(f"low {self.low} must be below high {self.high}; exchange or correct them")
         return self
@@ -119,6 +123,8 @@ class Stepped(_Numeric):
     @model_validator(mode="after")
     def _steps(self) -> Stepped:
         n = (self.high - self.low) / self.step
+        if n >= MAX_STEPS:
+            raise ValueError(f"step {self.step} makes more than {MAX_STEPS} values; leave it out or make it larger")
         if abs(n - round(n)) > 1e-9 * max(1.0, n):
             raise ValueError(f"high {self.high} is not low {self.low} plus a whole number of steps {self.step}")
         return self
@@ -301,6 +307,8 @@ def _one_of(value: Any, known: Sequence[Value]) -> Value:
 def _distinct(values: Any, name: str) -> Any:
     if not isinstance(values, list | tuple):
         raise ValueError(f"{name} must be a list, not {values!r}")
+    if strange := [v for v in values if not isinstance(v, str | int | float)]:
+        raise ValueError(f"{name}: {strange[0]!r} is neither text nor a number; quote it")
     if len(set(map(str, values))) != len(values):
         twice = sorted({str(v) for v in values if sum(str(v) == str(w) for w in values) > 1})
         raise ValueError(f"{name} repeat {', '.join(twice)}; name each once")

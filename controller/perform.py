@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from .errors import CampaignError, ClosedLoopError, OutcomeUnknown, SourceError
 from .records import Failed, Observed, Reading, Trial, dump_event
 from .source import Binding, Source
+from .space import Space
 
 Answer = Observed | Failed
 MAX_TEXT = 2000  # characters of a driver's message that are kept
@@ -34,10 +35,11 @@ def perform(source: Source, trial: Trial, binding: Binding) -> Answer:
     except OutcomeUnknown as error:
         return failed(trial, "unknown", text_of(error))
     except BaseException as error:  # a driver may even call sys.exit
-        is_bad_reading = isinstance(error, ValidationError) and error.title == Reading.__name__
-        return failed(trial, "invalid" if is_bad_reading else "error", text_of(error))
+        if isinstance(error, ValidationError) and error.title == Reading.__name__:
+            return failed(trial, "invalid", _clean(f"{binding.name!r} made no Reading: {_problems(error)}"))
+        return failed(trial, "error", text_of(error))
     try:
-        reading = reading_of(answer, binding.responses, what=repr(binding.name))
+        reading = reading_of(answer, binding.responses, what=repr(binding.name), space=binding.space)
         observed = Observed(trial=trial.number, reading=reading)
         dump_event(observed)  # what cannot be written must not get as far as the ledger
     except (CampaignError, ValueError) as error:
@@ -52,16 +54,18 @@ def _command(source: Any, trial: Trial, binding: Binding) -> object:
     return source.run(setting, trial.unknowns)
 
 
-def reading_of(answer: object, responses: tuple[str, ...], *, what: str) -> Reading:
+def reading_of(answer: object, responses: tuple[str, ...], *, what: str, space: Space | None = None) -> Reading:
     """The reading that a driver or a person means; keys that are no responses are kept as ``info``.
 
     Args:
         answer: a dict of responses, or a ``Reading``.
         responses: what the reading must hold; empty: all that it holds.
         what: who answered, for the message.
+        space: what may be said to have been achieved; anything if absent.
 
     Raises:
-        CampaignError: if it is neither, if a response is missing, or if a number is not a finite number.
+        CampaignError: if it is neither, if a response is missing, or if a number is not a finite number; if the
+            achieved setting is none of the space.
     """
     if isinstance(answer, Reading):
         values, info = dict(answer.values), dict(answer.info)
@@ -81,7 +85,16 @@ def reading_of(answer: object, responses: tuple[str, ...], *, what: str) -> Read
         for key, x in numbers.items():
             if isinstance(x, float):
                 _number(x, what, f"{part} of {key}")
-    return answer.model_copy(update={"values": clean, "info": info})
+    try:
+        achieved = dict(answer.achieved) if space is None else space.check_achieved(answer.achieved)
+    except CampaignError as error:
+        raise CampaignError(f"{what}: {error}") from error
+    return answer.model_copy(update={"values": clean, "info": info, "achieved": achieved})
+
+
+def _problems(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}={_short(e['input'])}: {e['msg']}" for e in found[:5])
 
 
 def _number(value: Any, what: str, name: str) -> float:
@@ -144,6 +157,11 @@ def timed_out(trial: Trial, binding: Binding) -> Failed:
     """The answer of a trial that took too long."""
     rule = f"no answer within {binding.timeout:g} s, the timeout of source {binding.name!r}"
     return failed(trial, "timeout", f"{rule}; look why it hangs, or raise its timeout")
+
+
+def never_begun(answer: Failed) -> Failed:
+    """The same where the source was certainly never commanded: it cost nothing."""
+    return answer.model_copy(update={"cost": {}})
 
 
 def cancelled(trial: Trial) -> Failed:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from .campaign import Campaign
 from .campaign_run import Best, best_of, check_same, start
-from .decide import assimilate, current_belief, forecast, is_usable, propose
+from .decide import assimilate, current_belief, forecast, propose
 from .errors import CampaignError, ClosedLoopError
 from .ledger import Ledger
 from .perform import reading_of
@@ -77,6 +77,7 @@ class Session:
         source = self._known(source)
         if n < 1:
             raise CampaignError(f"n = {n}: ask for at least one suggestion")
+        self._check_affordable(source, n)
         return tuple(self._suggest_one(source) for _ in range(n))
 
     def ingest(self, trial: int, answer: Mapping[str, Any] | Reading) -> None:
@@ -134,19 +135,21 @@ class Session:
 
     def _suggest_one(self, source: str) -> Trial:
         event = propose(self.state, [source], by="session")
-        if event is None and not is_usable(self.state, source) and self.state.can_afford(self._cost(source)):
-            n_failed = self.state.failures_in_a_row[source]
-            raise ClosedLoopError(f"no suggestion: {source!r} failed {n_failed} times in a row")
         if event is None:
-            raise ClosedLoopError(
-                f"no suggestion: the budget {self.state.campaign.budget_amounts} does not hold one more trial of "
-                f"{source!r} beside {dict(self.state.spent)} spent and {self.state.reserved} in flight"
-            )
+            n_failed = self.state.failures_in_a_row.get(source, 0)
+            raise ClosedLoopError(f"no suggestion: {source!r} failed {n_failed} times in a row; repair it first")
         self._append(event)
         return event.trial
 
-    def _cost(self, source: str) -> Mapping[str, float]:
-        return self.state.campaign.cost_of(source)
+    def _check_affordable(self, source: str, n: int) -> None:
+        """All n or none, so that no suggestion is written that nobody is told of."""
+        cost = {r: n * amount for r, amount in self.state.campaign.cost_of(source).items()}
+        if self.state.can_afford(cost):
+            return
+        budget, spent, reserved = self.state.campaign.budget_amounts, self.state.spent, self.state.reserved
+        left = {r: limit - spent.get(r, 0.0) - reserved.get(r, 0.0) for r, limit in budget.items()}
+        words = ", ".join(f"{amount:g} {r} left and {cost.get(r, 0.0):g} needed" for r, amount in left.items())
+        raise ClosedLoopError(f"no suggestion: the budget does not hold {n} more of {source!r} ({words})")
 
     def _known(self, source: str | None) -> str:
         """The source, or the target where none is named; refused where the campaign is over."""

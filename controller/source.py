@@ -78,7 +78,7 @@ def _from_entry_point(target: str) -> Any:
 def _load_module(where: str, target: str) -> Any:
     try:
         return importlib.import_module(where)
-    except ImportError as error:
+    except (ImportError, TypeError, ValueError) as error:  # "..f" and "" are no names of modules either
         raise CampaignError(
             f"source {target!r}: module {where!r} cannot be imported ({error}); install it, or give a path "
             f"to its file such as './{where.rsplit('.', 1)[-1]}.py:Name'"

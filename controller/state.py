@@ -20,7 +20,7 @@ from immutables import Map
 from .belief import Belief, load_belief
 from .belief.evidence import Evidence, Members, Readings
 from .campaign import Campaign
-from .errors import LedgerError
+from .errors import CampaignError, LedgerError
 from .records import (
     AnyEvent,
     Assimilated,
@@ -30,11 +30,12 @@ from .records import (
     Observed,
     Proposed,
     Reading,
+    Setting,
     Started,
     Stopped,
     Trial,
 )
-from .space import Array
+from .space import Array, Space
 
 
 @dataclass(frozen=True)
@@ -256,11 +257,19 @@ def _with_reading(state: State, trial: Trial, reading: Reading) -> Readings:
     return table.with_reading(
         trial.number,
         x_set=space.encode(trial.setting),
-        x=space.encode({**trial.setting, **reading.achieved}),
+        x=space.encode({**trial.setting, **_usable(space, reading.achieved)}),
         y=np.array([reading.values[r] for r in responses]),
         sd=np.array([reading.sd.get(r, np.nan) for r in responses]),
         members=_members(trial, reading, responses),
     )
+
+
+def _usable(space: Space, achieved: Mapping[str, Any]) -> Setting:
+    """What can be encoded of an achieved setting: the hands refuse the rest, but a ledger must always open."""
+    try:
+        return space.check_achieved(achieved)
+    except CampaignError:
+        return {}
 
 
 def _members(trial: Trial, reading: Reading, responses: tuple[str, ...]) -> Members | None:

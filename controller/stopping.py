@@ -67,7 +67,8 @@ class BudgetSpent(Rule):
             if state.spent.get(r, 0.0) + state.reserved.get(r, 0.0) + cost.get(r, 0.0) > limit * (1 + 1e-9)
         ]
         figures = {f"spent_{r}": state.spent.get(r, 0.0) for r in short}
-        words = ", ".join(f"{state.spent.get(r, 0.0):g} of {campaign.budget_amounts[r]:g} {r}" for r in short)
+        unit = {r: "s of time" if r == "time" else r for r in short}
+        words = ", ".join(f"{state.spent.get(r, 0.0):g} of {campaign.budget_amounts[r]:g} {unit[r]}" for r in short)
         return Stopped(
             reason=f"budget spent: {words}, and one trial of {campaign.target!r} would go beyond it",
             figures=figures,

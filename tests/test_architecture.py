@@ -14,7 +14,7 @@ FOLDERS = ("controller", "simulators", "instruments", "campaigns")
 FILES = [ROOT / "__init__.py", *(p for f in FOLDERS for p in sorted((ROOT / f).rglob("*.py")))]
 
 NOUNS = {
-    "campaign", "campaign_file", "check", "errors", "expressions", "feasible", "goal", "parameters", "records",
+    "campaign", "campaign_file", "check", "errors", "explain", "expressions", "feasible", "goal", "parameters", "records",
     "source", "source_contract", "space", "units",
 }  # fmt: skip
 MIND = {"belief", "assimilation", "design", "calibration", "decide", "state", "stopping"}

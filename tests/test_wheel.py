@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,8 +15,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def build(folder: Path) -> Path:
+    copy = folder / "source"  # building leaves files in the tree
+    shutil.copytree(
+        ROOT, copy, ignore=shutil.ignore_patterns(".*", "tests", "docs", "out", "*.db*", "*.egg-info", "build")
+    )
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder)]
-    subprocess.run([*command, str(ROOT)], check=True, cwd=folder)
+    subprocess.run([*command, str(copy)], check=True, cwd=folder)
     (wheel,) = folder.glob("*.whl")
     return wheel
 

@@ -21,7 +21,12 @@ import numpy as np
 import torch
 
 from ..errors import BeliefError
-from . import Prediction, discrepancy, emulator
+from . import (
+    Prediction,
+    discrepancy,
+    emulator,
+    one_thread,  # noqa: F401 - before any tensor is worked on
+)
 from .actuation import Actuation
 from .assembly import Assembly, Readings, Runs, rows_of
 from .correction import learn_discrepancy, take_all_in, take_in

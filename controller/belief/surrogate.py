@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 
 from ..errors import BeliefError
-from . import Prediction
+from . import (
+    Prediction,
+    one_thread,  # noqa: F401 - before any tensor is worked on
+)
 from .actuation import Actuation
 from .multi_source import MultiSourceGP
 from .multi_source_fit import N_FIT, Prior, fit, other_starts, priors, start

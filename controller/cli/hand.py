@@ -128,7 +128,10 @@ def _reading(
     reached = dict(_pairs(achieved, known=list(campaign.parameters), what="parameter"))
     setting = {k: v if _is_label(campaign, k) else _number(k, v) for k, v in reached.items()}
     return reading_of(
-        Reading(values=numbers, sd=sds, achieved=setting), tuple(campaign.responses), what=f"trial {trial}"
+        Reading(values=numbers, sd=sds, achieved=setting),
+        tuple(campaign.responses),
+        what=f"trial {trial}",
+        space=campaign.space,
     )
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -86,10 +89,9 @@ def carry_out(campaign: Campaign, ledger: Path, *, executor: Hands, address: str
     if address is not None and executor is Hands.INLINE:
         raise CampaignError(f"--address {address}: the inline executor joins no cluster; leave one of the two out")
     warnings.simplefilter("ignore")  # of libraries, at the programmer; ours are errors or events
-    _end_politely()
     follower: Follower | None = None
     try:
-        with looking_on(view, ledger, campaign.name) as follower:
+        with _ended_politely(), looking_on(view, ledger, campaign.name) as follower:
             n_before = follower.n_events
             from ..campaign_run import run as run_campaign
 
@@ -109,16 +111,22 @@ def _view(*, as_json: bool, quiet: bool) -> View:
     return View.LIVE if sys.stdout.isatty() else View.LINES
 
 
-def _end_politely() -> None:
-    """A polite kill ends a run as Ctrl-C does: with the instruments made safe."""
+@contextmanager
+def _ended_politely() -> Iterator[None]:
+    """A polite kill ends a run as Ctrl-C does, with the instruments made safe; so does Ctrl-C in the background."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
+    if threading.current_thread() is not threading.main_thread():
+        yield  # whoever runs us here keeps the signals
+        return
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
-        pass  # not the main thread: whoever runs us here keeps the signals
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _how_to_go_on(name: str, ledger: Path) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .objective import Objective
 
 N_FANTASIES = 64
+MAX_GAIN = 1e300
 CHUNK = 8  # actions worked out at once: their arrays stay in the cache
 
 
@@ -57,4 +58,5 @@ class Outlook:
             mean = self.mean + moved[:, None] * Z[:, None, :]  # (k, F, r, m)
             U = utility(self.objective, mean, np.broadcast_to(sd[:, None], mean.shape), self.worst)
             gains[start : start + CHUNK] = U.max(axis=2).mean(axis=1) - U.mean(axis=1).max(axis=1)
-        return self.objective.scale * np.maximum(gains, 0.0)
+        # An objective such as exp(y) may promise more than a number holds.
+        return np.nan_to_num(self.objective.scale * np.maximum(gains, 0.0), nan=0.0, posinf=MAX_GAIN)

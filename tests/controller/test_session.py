@@ -35,7 +35,7 @@ def test_a_session_reaches_the_optimum_by_hand(tmp_path: Path) -> None:
             (trial,) = session.suggest(1)
             session.ingest(trial.number, truth(trial.setting))
         assert session.best.objective > 4.5
-        with pytest.raises(cl.ClosedLoopError, match="does not hold one more trial"):
+        with pytest.raises(cl.ClosedLoopError, match="does not hold 1 more of 'hand'"):
             session.suggest(1)
 
 

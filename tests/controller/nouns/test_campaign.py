@@ -120,7 +120,7 @@ MISTAKES = [  # (what is written, what should have been, what the message must s
     ("seed: 7", "\tseed: 7", "c.yaml:2: not valid YAML"),
     ("seed: 7", "seed: !!python/object/apply:os.system [true]", "c.yaml:2: not valid YAML"),
     ("seed: 7", "belief: ensembel", "c.yaml:2: belief"),
-    ("seed: 7", "n_initial: 400", "n_initial = 400: is more than budget.trials"),
+    ("seed: 7", "n_initial: 400", "n_initial = 400: is more than budget.trials = 200 holds"),
     ("name: reactor", "name: ../reactor", "c.yaml:1: name"),
     ("name: reactor\n", "", "name: is missing"),
 ]
