@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a declaration, said for a person: key, value, rule and, where it can be guessed, remedy."""
+"""What pydantic found wrong with a declaration, said for a person: key, value, rule and, where it can be, remedy."""
 
 from __future__ import annotations
 

@@ -50,11 +50,13 @@ class Joint:
 
     def at(self, X: Tensor) -> Point:
         """Everything that moments at X (..., a, c) need."""
-        emulator_root = self.emulator.root(X)
-        members = self.emulator.members(X)
+        K = self.emulator.kernel(self._asked, X)  # once for all: half of a decision's time is spent here
+        runs, readings = K[..., : self._n, :], K[..., self._n :, :]
+        emulator_root = lower_solve(self.emulator.L, runs)
+        members = runs.mT @ self.emulator.W
         if not len(self.X):
             return Point(X, members, emulator_root)
-        error = self.emulator.kernel(self.X, X) - self.known_root.mT @ emulator_root  # (..., j, a)
+        error = readings - self.known_root.mT @ emulator_root  # (..., j, a)
         K = error + discrepancy.covariance(self.theta, self.X, X)
         root = lower_solve(self.L, K)
         return Point(X, members + K.mT @ self.W, torch.cat([emulator_root, root], -2))
@@ -93,6 +95,11 @@ class Joint:
         members = K.mT @ self.W  # (..., a, N)
         left = (own - told.square().sum(-2)).clamp_min(0.0)
         return Added(members.mean(-1), (left + members.var(-1)).sqrt())
+
+    @cached_property
+    def _asked(self) -> Tensor:
+        """(n + j, c): settings of the runs and of the readings."""
+        return torch.cat([self.emulator.X, self.X])
 
     @property
     def _n(self) -> int:

@@ -14,7 +14,7 @@ import typer
 from ..errors import ClosedLoopError
 from . import options
 from .application import BEGIN, app
-from .terminal import say, show, show_json, table, write_text
+from .terminal import say, show_json, write_text
 
 if TYPE_CHECKING:
     from ..source import Source
@@ -65,10 +65,9 @@ def sources(
     if as_json:
         show_json(found)
         return
-    made = table("source", "kind", "from", "what it is")
-    for row in found:
-        made.add_row(row["target"], row["kind"], row["from"], row["summary"])
-    show(made)
+    for row in found:  # a line of its own each, so that it can be copied into a campaign
+        say(row["target"])
+        say(f"    {row['kind']}{', ' if row['kind'] else ''}{row['from']}: {row['summary']}")
 
 
 def _installed() -> list[dict[str, str]]:

@@ -201,6 +201,22 @@ class TestExecutor:
         assert lines.index("begin 1.0") < lines.index("safe") < lines.index("begin 2.0")
         assert lines.count("begin 1.0") == 1
 
+    def test_an_answer_that_came_while_nobody_waited_came_in_time(self, lab):
+        """The mind may be busy for longer than a trial may take."""
+        executor = lab.start(timeout=1.5)
+        executor.submit(trial(1, takes=0.1))
+        time.sleep(2.5)
+        assert executor.wait().kind == "observed"
+
+    def test_what_was_never_begun_costs_nothing(self, lab):
+        executor = lab.start()
+        executor.submit(trial(1, takes=0.3))
+        executor.submit(trial(2))
+        executor.cancel(2)
+        answers = {a.trial: a for a in (executor.wait(), executor.wait())}
+        assert answers[1].kind == "observed"
+        assert (answers[2].kind, answers[2].cost) == ("failed", {})
+
     def test_a_source_that_is_not_there_stops_all_before_anything_runs(self, lab):
         absent = Binding(name="absent", cls=Furnace, settings={"log": str(lab.log), "is_there": False})
         with pytest.raises(SourceError, match="nobody answers on port 7; switch it on"):

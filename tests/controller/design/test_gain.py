@@ -72,7 +72,10 @@ class Loop:
         n = sum(map(len, self.read.values()))
         self.belief = self.belief.correct(self.evidence, (), np.random.default_rng(0))
         rng = np.random.default_rng([self.campaign.seed, n])
-        return choose(self.belief, self.evidence, self.campaign, COSTS, allowed or tuple(self.campaign.sources), rng)
+        last = max((n for n, _, _ in self.read["lab"]), default=-1)
+        spent = sum(COSTS[s] for s, rows in self.read.items() for n, _, _ in rows if s != "lab" and n > last)
+        free = allowed or tuple(self.campaign.sources)
+        return choose(self.belief, self.evidence, self.campaign, COSTS, free, rng, spent=spent)
 
     def run(self, n_measured: int) -> Loop:
         while len(self.read["lab"]) < n_measured:

@@ -65,6 +65,11 @@ def test_keywords_are_good_names() -> None:
         "a" * 501,
         "-" * 60 + "a",
         "a\x00",
+        "9**9**9**9",
+        "a + 9.0**9**9",
+        "a / 0",
+        "a / (2 - 2)",
+        "log(0) + a * (0 / 0)",
     ],
 )
 def test_nothing_else_passes(text: str) -> None:
