@@ -23,6 +23,7 @@ from .stopping import DEFAULT, MAX_FAILURES, Rule
 
 By = Literal["agent", "session"]  # who asked for the proposal
 INITIAL_SHARE = 0.25  # of the budget: what the initial design of all sources but the target may cost at most
+MIN_RUNS = 3  # of a simulator with unknowns, before its emulator says anything
 MIN_COST_SHARE = 0.01  # of the dearest source: what costs nothing would otherwise be asked for ever
 
 
@@ -115,14 +116,23 @@ def n_initial(state: State, source: str) -> int:
     """How many space-filling trials a source gets before the belief decides."""
     campaign = state.campaign
     d = len(campaign.parameters)
-    is_informed = campaign.belief_kind != "surrogate" or len(campaign.sources) > 1
     if campaign.belief_kind == "climatology":
         return 0
-    if source != campaign.target:  # as much as one reading of the target would cost, if that is not too few
-        affordable = int(cost_share(state, campaign.target) / cost_share(state, source))
-        share = INITIAL_SHARE / (len(campaign.sources) - 1)
-        return min(8 * d, max(2 * d, affordable), int(share / cost_share(state, source)))
+    if source != campaign.target:
+        return _n_initial_elsewhere(state, source)
+    is_informed = any(state.n_readings(s) for s in campaign.sources if s != source)
     return campaign.n_initial or (2 if is_informed else 2 * d)
+
+
+def _n_initial_elsewhere(state: State, source: str) -> int:
+    """As much as one reading of the target would cost, if that is not too few; never most of the budget."""
+    campaign, share = state.campaign, cost_share(state, source)
+    d = len(campaign.parameters)
+    wanted = min(8 * d, max(2 * d, int(cost_share(state, campaign.target) / share)))
+    n = min(wanted, int(INITIAL_SHARE / (len(campaign.sources) - 1) / share))
+    if source != campaign.mechanistic or n >= MIN_RUNS:
+        return n
+    return MIN_RUNS if MIN_RUNS * share <= 2 * INITIAL_SHARE else 0  # fewer runs would teach an emulator nothing
 
 
 def initial_source(state: State, free: Sequence[str]) -> str | None:

@@ -50,7 +50,7 @@ class Joint:
 
     def at(self, X: Tensor) -> Point:
         """Everything that moments at X (..., a, c) need."""
-        K = self.emulator.kernel(self._asked, X)  # once for all: half of a decision's time is spent here
+        K = self.emulator.kernel(self._asked, X)  # one call for all: an ascent comes here thousands of times
         runs, readings = K[..., : self._n, :], K[..., self._n :, :]
         emulator_root = lower_solve(self.emulator.L, runs)
         members = runs.mT @ self.emulator.W

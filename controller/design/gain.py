@@ -78,7 +78,7 @@ def choose(
     except FAILURES as error:
         return _without_model(evidence, campaign, costs, allowed, str(error))
     others = [o for o in options if o.source != target and o.source in allowed]
-    is_spent = spent >= costs[target]
+    is_spent = spent >= costs[target] * (1 - 1e-9)  # a sum of many small costs
     candidates = [o for o in options if o.source == target and target in allowed][:1] + ([] if is_spent else others)
     if not candidates:
         return None

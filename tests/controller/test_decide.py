@@ -131,3 +131,22 @@ def test_sources_that_a_hybrid_cannot_use_are_not_given_to_it() -> None:
 def test_costs_that_would_never_end_are_refused(cost: dict, budget: dict, says: str) -> None:
     with pytest.raises(cl.CampaignError, match=says):
         campaign(sources={"lab": source("instrument", cost=cost)}, budget=budget)
+
+
+def test_an_instrument_whose_simulator_is_broken_gets_a_whole_initial_design(tmp_path: Path) -> None:
+    @cl.simulator(cost={"money": 0.1}, unknowns={"k": 1.0})
+    def model(k: float, **x: float) -> dict:
+        raise RuntimeError("no licence")
+
+    sources = {
+        "lab": source("instrument", cost={"money": 1}),
+        "model": {"simulator": model, "cost": {"money": 0.1}, "unknowns": {"k": {"normal": [1, 0.1]}}},
+    }
+    c = campaign(3, sources=sources, budget={"money": 25})
+    result = cl.run(c, ledger=tmp_path / "l.db", executor="inline")
+    measured = [t for t in result.state.observed("lab")]
+    initial = [t for t in measured if "initial design" in t.trial.why.text]
+    assert c.belief_kind == "hybrid"
+    assert len(initial) == 6
+    assert len(measured) > 20
+    assert result.best.objective > -0.02
