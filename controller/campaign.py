@@ -26,11 +26,11 @@ from .errors import CampaignError
 from .explain import explain
 from .expressions import Constraint
 from .goal import Goal
-from .parameters import PARAMETER_KINDS, Parameter
+from .parameters import PARAMETER_KINDS, Described, Parameter
 from .records import Amount, Finite
 from .source import Binding, Source, find_source
 from .space import Space
-from .units import check_unit, to_seconds, trusted
+from .units import to_seconds, trusted
 
 BeliefKind = Literal["climatology", "surrogate", "ensemble", "hybrid"]
 
@@ -39,16 +39,8 @@ class _Declared(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Response(_Declared):
+class Response(Described):
     """What is measured."""
-
-    unit: str = ""
-    description: str = ""
-
-    @field_validator("unit")
-    @classmethod
-    def _unit(cls, unit: str) -> str:
-        return check_unit(unit)
 
 
 class Prior(_Declared):

@@ -18,7 +18,9 @@ MAX_CHOICES = 1000
 MAX_STEPS = 1_000_000
 
 
-class _Parameter(BaseModel):
+class Described(BaseModel):
+    """A thing with a unit: a parameter or a response."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     unit: str = ""
@@ -30,7 +32,7 @@ class _Parameter(BaseModel):
         return check_unit(unit)
 
 
-class _Numeric(_Parameter):
+class _Numeric(Described):
     low: Finite = Field(strict=False)
     high: Finite
 
@@ -54,6 +56,14 @@ class _Numeric(_Parameter):
     def n_columns(self) -> int:
         """Columns of the unit cube."""
         return 1
+
+    def from_unit(self, u: Any, *, lib: Any) -> Any:
+        """The physical value at ``u`` in [0, 1], not rounded; ``lib`` is NumPy or torch, and u an array of it."""
+        return self.low + (self.high - self.low) * u
+
+    def encode(self, value: Value) -> list[float]:
+        """The column of ``value``."""
+        return [(float(value) - self.low) / (self.high - self.low)]
 
     def check_achieved(self, value: Any) -> float:
         """Any finite number: what was achieved may lie between the steps and beyond the bounds."""
@@ -139,14 +149,6 @@ class Stepped(_Numeric):
         """How many values there are."""
         return round((self.high - self.low) / self.step) + 1
 
-    def from_unit(self, u: Any, *, lib: Any) -> Any:
-        """The physical value at ``u``, not rounded."""
-        return self.low + (self.high - self.low) * u
-
-    def encode(self, value: Value) -> list[float]:
-        """The column of ``value``."""
-        return [(float(value) - self.low) / (self.high - self.low)]
-
     def decode(self, column: Sequence[float]) -> float:
         """The nearest value."""
         u = min(max(float(column[0]), 0.0), 1.0)
@@ -177,14 +179,6 @@ class Integer(_Numeric):
         """How many values there are."""
         return round(self.high - self.low) + 1
 
-    def from_unit(self, u: Any, *, lib: Any) -> Any:
-        """The physical value at ``u``, not rounded."""
-        return self.low + (self.high - self.low) * u
-
-    def encode(self, value: Value) -> list[float]:
-        """The column of ``value``."""
-        return [(float(value) - self.low) / (self.high - self.low)]
-
     def decode(self, column: Sequence[float]) -> int:
         """The nearest whole number."""
         u = min(max(float(column[0]), 0.0), 1.0)
@@ -198,7 +192,7 @@ class Integer(_Numeric):
         return round(x)
 
 
-class Ordinal(_Parameter):
+class Ordinal(Described):
     """Ordered levels: numbers or labels, evenly spread over the cube."""
 
     kind: Literal["ordinal"] = "ordinal"
@@ -241,7 +235,7 @@ class Ordinal(_Parameter):
         return self.check(value)
 
 
-class Categorical(_Parameter):
+class Categorical(Described):
     """Choices without an order."""
 
     kind: Literal["categorical"] = "categorical"
@@ -336,7 +330,7 @@ Parameter = Annotated[
     Discriminator(_kind),
 ]
 
-PARAMETER_KINDS: dict[str, type[_Parameter]] = {
+PARAMETER_KINDS: dict[str, type[Described]] = {
     "continuous": Continuous,
     "stepped": Stepped,
     "integer": Integer,

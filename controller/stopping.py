@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from .records import Stopped
@@ -10,12 +11,12 @@ from .state import State
 MAX_FAILURES = 5  # in a row: a source is not asked again
 
 
-class Rule:
+class Rule(ABC):
     """Says why to stop, or None: go on."""
 
+    @abstractmethod
     def verdict(self, state: State) -> Stopped | None:
         """The stop that this rule calls for."""
-        raise NotImplementedError(type(self).__name__)
 
     def __and__(self, other: Rule) -> Rule:
         return Both(self, other)

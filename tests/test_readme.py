@@ -32,7 +32,7 @@ def test_the_python_snippets_run_in_order(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_yaml_snippet_is_a_part_of_a_campaign(tmp_path: Path) -> None:
-    (part,) = blocks("yaml")
+    (part,) = [b for b in blocks("yaml") if not b.startswith("name:")]
     classes = "\n".join(b for b in blocks("python") if "class Furnace" in b or "class Kinetics" in b)
     (tmp_path / "furnace.py").write_text(classes)
     rest = (
@@ -42,6 +42,20 @@ def test_the_yaml_snippet_is_a_part_of_a_campaign(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(rest + part)
     campaign = read_campaign(tmp_path / "c.yaml").resolve()
     assert campaign.belief_kind == "hybrid"
+
+
+def test_the_campaign_file_is_one(tmp_path: Path) -> None:
+    (whole,) = [b for b in blocks("yaml") if b.startswith("name:")]
+    (tmp_path / "c.yaml").write_text(whole)
+    campaign = read_campaign(tmp_path / "c.yaml").resolve()
+    assert {p.kind for p in campaign.parameters.values()} == {
+        "continuous",
+        "integer",
+        "stepped",
+        "ordinal",
+        "categorical",
+    }
+    assert campaign.cost_of("line") == {"trials": 1, "money": 10, "time": 1200}
 
 
 def test_the_commands_exist() -> None:

@@ -144,7 +144,7 @@ def test_an_instrument_whose_simulator_is_broken_gets_a_whole_initial_design(tmp
     }
     c = campaign(3, sources=sources, budget={"money": 25})
     result = cl.run(c, ledger=tmp_path / "l.db", executor="inline")
-    measured = [t for t in result.state.observed("lab")]
+    measured = result.state.observed("lab")
     initial = [t for t in measured if "initial design" in t.trial.why.text]
     assert c.belief_kind == "hybrid"
     assert len(initial) == 6
