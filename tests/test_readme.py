@@ -22,7 +22,7 @@ def test_the_python_snippets_run_in_order(tmp_path: Path, monkeypatch: pytest.Mo
     names: dict = {"__name__": "readme"}
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
-    result = names["result"]
+    result = names["cl"].run(names["campaign"], ledger="lab.db", executor="inline")  # it stands in the ledger
     assert result.best.objective > 59
     assert "budget spent" in result.why_stopped
     contract = names["TestFurnace"]()
