@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from enum import StrEnum
 from pathlib import Path
+from typing import TextIO
 
 from ..ledger_reader import campaigns
 from ..records import AnyEvent
@@ -76,7 +77,12 @@ def looking_on(view: View, ledger: Path, campaign: str) -> Iterator[Follower]:
         with _live(ledger, campaign) as follower:
             yield follower
         return
-    tell: dict[View, Tell] = {View.LINES: _tell_line, View.JSON: _tell_json, View.QUIET: lambda story, event: None}
+    if view is View.JSON:
+        stream = sys.stdout
+        with redirect_stdout(sys.stderr):  # a driver that prints must not stand among the events
+            yield Follower(ledger, campaign, lambda story, event: _tell_json(stream, event))
+        return
+    tell: dict[View, Tell] = {View.LINES: _tell_line, View.QUIET: lambda story, event: None}
     yield Follower(ledger, campaign, tell[view])
 
 
@@ -84,9 +90,9 @@ def _tell_line(story: Story, event: AnyEvent) -> None:
     print(line_of(story, event), flush=True)
 
 
-def _tell_json(story: Story, event: AnyEvent) -> None:
-    sys.stdout.write(event.model_dump_json() + "\n")
-    sys.stdout.flush()
+def _tell_json(stream: TextIO, event: AnyEvent) -> None:
+    stream.write(event.model_dump_json() + "\n")
+    stream.flush()
 
 
 @contextmanager

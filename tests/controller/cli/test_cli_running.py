@@ -219,3 +219,19 @@ def test_while_another_holds_the_lease_an_answer_goes_to_the_inbox(by_hand, cli)
         assert (event.trial, event.reading.values) == (1, {"y": 4.5})
         assert "written by process" in cli("suggest", code=5).stderr
         assert "run by process" in cli("status").output
+
+
+def test_a_driver_that_prints_does_not_stand_among_the_events(tmp_path):
+    (tmp_path / "loud.py").write_text(
+        "import closedloop as cl\n\n@cl.instrument(cost={'money': 1})\ndef loud(x):\n    print('pump started')\n    return {'y': x}\n"
+    )
+    (tmp_path / "c.yaml").write_text(
+        "name: loud\nparameters: {x: {low: 0, high: 1}}\nresponses: [y]\nsources: {loud: {instrument: './loud.py:loud'}}\n"
+        "goal: {maximize: y}\nbudget: {money: 3}\nbelief: climatology\n"
+    )
+    code = "from closedloop.controller.cli import main; main()"
+    command = [sys.executable, "-c", code, "run", "c.yaml", "--executor", "inline", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    kinds = [json.loads(line)["kind"] for line in done.stdout.splitlines()]
+    assert kinds.count("observed") == 3
+    assert done.stderr.count("pump started") == 3
