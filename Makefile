@@ -14,7 +14,7 @@ OUT := out
 	touch $@
 
 demo: .venv/ready
-	mkdir -p $(OUT) && rm -f $(OUT)/demo.db $(OUT)/demo.db-wal $(OUT)/demo.db-shm
+	mkdir -p $(OUT) && rm -f $(OUT)/demo.db*
 	$(BIN)/closedloop run reactor --ledger $(OUT)/demo.db
 	$(BIN)/closedloop report --ledger $(OUT)/demo.db --output $(OUT)/demo.html
 

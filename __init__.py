@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         BeliefError,
         CampaignError,
         ClosedLoopError,
+        InvalidReading,
         LeaseHeld,
         LedgerError,
         OutcomeUnknown,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     )
     from closedloop.controller.records import Forecast, Reading, Setting, Trial
     from closedloop.controller.session import Session
+    from closedloop.controller.source import NotStarted, Unknown
     from closedloop.instruments.instrument import Instrument, instrument
     from closedloop.simulators.simulator import Simulator, simulator
 
@@ -35,8 +37,10 @@ _PLACES = {
     "ClosedLoopError": "controller.errors",
     "Forecast": "controller.records",
     "Instrument": "instruments.instrument",
+    "InvalidReading": "controller.errors",
     "LeaseHeld": "controller.errors",
     "LedgerError": "controller.errors",
+    "NotStarted": "controller.source",
     "OutcomeUnknown": "controller.errors",
     "Reading": "controller.records",
     "Result": "controller.campaign_run",
@@ -45,6 +49,7 @@ _PLACES = {
     "Simulator": "simulators.simulator",
     "SourceError": "controller.errors",
     "Trial": "controller.records",
+    "Unknown": "controller.source",
     "instrument": "instruments.instrument",
     "run": "controller.campaign_run",
     "simulator": "simulators.simulator",
@@ -57,8 +62,10 @@ __all__ = [
     "ClosedLoopError",
     "Forecast",
     "Instrument",
+    "InvalidReading",
     "LeaseHeld",
     "LedgerError",
+    "NotStarted",
     "OutcomeUnknown",
     "Reading",
     "Result",
@@ -67,6 +74,7 @@ __all__ = [
     "Simulator",
     "SourceError",
     "Trial",
+    "Unknown",
     "__version__",
     "instrument",
     "run",

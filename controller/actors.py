@@ -1,94 +1,41 @@
-"""Trials on Ray: an actor an instrument, a pool of actors a simulator. The only file that knows Ray.
+"""Trials on Ray: an actor an instrument, a pool of actors a simulator.
 
 Laws:
     * Ray retries nothing here: its own retry does a physical action twice without a word.
     * ``ray.kill`` is the only stop, and an instrument whose actor ended is made safe by the next one.
     * Deadlines are ours: Ray does not notice an instrument that hangs.
+    * What a guard holds gets no trial until the campaign was told, and somebody resumed.
+    * A source that ends its process again and again rests, and says why to every trial that comes.
+    * Where Ray itself is gone, ``wait`` raises: the ledger knows what was in flight, and a resume settles it.
 """
 
 from __future__ import annotations
 
-import importlib.machinery
 import logging
 import math
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from .errors import SourceError
-from .executor import CONNECT_S, POLL_S, SAFE_S, Executor, Inbox, Mailbox
-from .perform import Answer, cancelled, connected, failed, never_begun, perform, text_of, timed_out
+from .executor import CONNECT_S, POLL_S, RECOVER_S, SAFE_S, Executor, Inbox, Mailbox
+from .guard_link import needs_guard
+from .guard_news import GuardNews
+from .perform import cancelled, cannot_tell, failed, never_begun, text_of, timed_out
+from .ray_resources import check_offer, demand, n_actors
 from .ray_session import RaySession, ray
-from .records import AnyEvent, Failed, Trial
-from .source import Binding, Source
+from .ray_slots import Slot
+from .ray_watch import Watch
+from .records import AnyEvent, Paused, Trial
+from .source import Binding
+from .source_actor import Born, Gates
 
 START_S = 60.0  # how long all sources may take to connect before the first trial
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+FRESH_S = 0.1  # how long a process that answered is taken to be there
+FETCH_S = 30.0  # how long an answer that is there may take to arrive
 _LOG = logging.getLogger(__name__)
-
-
-class SourceActor:
-    """One source in a process of its own. It answers with records or text: no exception crosses Ray."""
-
-    def __init__(self, binding: Binding) -> None:
-        self._binding = binding
-        self._source: Any = None
-
-    def connect(self) -> str:
-        """Make and connect the source; what went wrong, or nothing."""
-        return _said(self._connect)
-
-    def revive(self) -> str:
-        """Connect after a fault, and make an instrument safe; what went wrong, or nothing."""
-        return self.connect() or self.make_safe()
-
-    def perform(self, trial: Trial) -> Answer:
-        """Run one trial."""
-        return perform(self._source, trial, self._binding)
-
-    def make_safe(self) -> str:
-        """Bring an instrument to its safe state; what went wrong, or nothing."""
-        return _said(self._source.make_safe) if self._binding.kind == "instrument" else ""
-
-    def close(self) -> str:
-        """Close the source; what went wrong, or nothing."""
-        return _said(self._source.close)
-
-    def _connect(self) -> None:
-        self._source = connected(self._binding)
-
-
-def _said(function: Callable[[], object]) -> str:
-    try:
-        function()
-    except BaseException as error:
-        return text_of(error) or type(error).__name__
-    return ""
-
-
-@dataclass
-class _Slot:
-    """An actor and what it does now: a trial, or (``trial`` is None) becoming ready."""
-
-    binding: Binding
-    actor: Any
-    ref: Any = None
-    trial: Trial | None = None
-    deadline: float = math.inf
-    fault: str = ""  # why it cannot run trials
-
-    def begin(self, method: str, *args: object, within_s: float | None, trial: Trial | None = None) -> None:
-        self.ref = getattr(self.actor, method).remote(*args)
-        self.trial = trial
-        self.deadline = math.inf if within_s is None else time.monotonic() + within_s
-
-    def end(self) -> Trial | None:
-        trial, self.trial, self.ref, self.deadline = self.trial, None, None, math.inf
-        return trial
 
 
 class RayExecutor(Executor):
@@ -98,64 +45,109 @@ class RayExecutor(Executor):
         bindings: the sources by name.
         inbox: where people's and other programs' answers come from.
         address: a Ray cluster to join; without it Ray is started here, on loopback only.
+        gates: makes, beside the device, what stands between its trials and the device.
 
     Raises:
         SourceError: if a source cannot be connected; then nothing has run and nothing is left behind.
     """
 
     def __init__(
-        self, bindings: Mapping[str, Binding], *, inbox: Inbox | None = None, address: str | None = None
+        self,
+        bindings: Mapping[str, Binding],
+        *,
+        inbox: Inbox | None = None,
+        address: str | None = None,
+        gates: Gates | None = None,
     ) -> None:
         self.bindings = dict(bindings)
         self._mail = Mailbox(inbox)
         self._ready: deque[AnyEvent] = deque()
-        self._queues: dict[str, deque[Trial]] = {name: deque() for name in self.bindings}
-        self._slots: dict[str, list[_Slot]] = {}
-        self._session = RaySession(address, demand=_demand(self.bindings.values()))
+        self._queues: dict[str, deque[tuple[str, Trial]]] = {name: deque() for name in self.bindings}
+        self._slots: dict[str, list[Slot]] = {}
+        self._news = {name: GuardNews(b) for name, b in self.bindings.items() if needs_guard(b)}
+        self._untold: dict[str, Paused] = {}  # what guards said, on its way to the campaign
+        self._session = RaySession(address, demand=demand(self.bindings.values()))
+        self._watch: Watch | None = None
         try:
-            for name, binding in self.bindings.items():
-                n_slots = 1 if binding.kind == "instrument" else binding.n_slots
-                if not binding.cls.is_manual:
-                    self._slots[name] = [_Slot(binding, _new_actor(binding)) for _ in range(n_slots)]
-            self._connect()
+            check_offer(list(self.bindings.values()), [n["Resources"] for n in ray.nodes() if n["Alive"]])
+            self._watch = Watch(self._session)
+            self._connect(gates)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer is under way, or expected by mail."""
+        return bool(self._ready or any(self._queues.values()) or self._running() or self._mail.is_waiting)
 
     def submit(self, trial: Trial) -> None:
         """Give the trial to a free actor of its source, or queue it."""
         if self.bindings[trial.source].cls.is_manual:
             self._mail.expect(trial.number)
         else:
-            self._queues[trial.source].append(trial)
+            self._queues[trial.source].append(("perform", trial))
+            self._heed_guards()
             self._dispatch(trial.source)
 
-    def wait(self) -> AnyEvent:
-        """The next answer of any actor, person or program."""
+    def recover(self, trial: Trial) -> None:
+        """Ask the device, before anything else is done with it."""
+        if self.bindings[trial.source].cls.is_manual:
+            self._ready.append(cannot_tell(trial, "a person answers for it"))
+        else:
+            queue = self._queues[trial.source]
+            queue.insert(sum(method == "recover" for method, _ in queue), ("recover", trial))
+            self._dispatch(trial.source)
+
+    def listen(self, patience_s: float | None) -> AnyEvent | None:
+        """The next word of people, programs and guards; None once patience has ended.
+
+        Raises:
+            SourceError: if Ray itself is gone.
+        """
+        end = math.inf if patience_s is None else time.monotonic() + patience_s
         while True:
-            self._ready.extend(self._mail.take())
-            self._end_overdue()
-            for name in self._slots:
-                self._dispatch(name)
-            if self._ready:
-                return self._ready.popleft()
-            if not self._mail.is_waiting and not any(self._queues.values()) and not self._running():
+            self._settle(list(self._all()), within_s=0)  # what gets ready meanwhile
+            said = self._look()
+            if said is not None or time.monotonic() >= end:
+                return said
+            time.sleep(max(0.0, min(POLL_S, end - time.monotonic())))
+
+    def wait(self) -> AnyEvent:
+        """The next answer of any actor, person or program.
+
+        Raises:
+            RuntimeError: if nothing is in flight, so that nothing could ever answer.
+            SourceError: if Ray itself is gone.
+        """
+        while True:
+            said = self._look()
+            if said is not None:
+                return said
+            if not self.is_busy:
                 raise RuntimeError("nothing is in flight, so nothing can answer; submit a trial before wait")
             self._turn()
 
     def cancel(self, number: int) -> None:
         """Give up a trial that has not begun; a simulation that runs is ended, a measurement is not."""
+        is_given_up = self._mail.forget(number)
         for queue in self._queues.values():
-            for trial in [t for t in queue if t.number == number]:
-                queue.remove(trial)
-                self._ready.append(never_begun(cancelled(trial)))
+            for asked in [a for a in queue if a[0] == "perform" and a[1].number == number]:
+                queue.remove(asked)
+                is_given_up = True
+        if is_given_up:
+            self._ready.append(never_begun(cancelled(number)))
         for slot in self._running():
             if slot.trial and slot.trial.number == number and slot.binding.kind == "simulator":
-                self._ready.append(cancelled(slot.trial))
-                self._revive(slot)
-        if self._mail.forget(number):
-            given_up = Failed(trial=number, cause="error", message="cancelled by the controller")
-            self._ready.append(never_begun(given_up))
+                self._ready.append(cancelled(number))
+                self._start(slot, "revive")
+
+    def hold(self) -> None:
+        """Take back what is queued; what was asked of drivers stays."""
+        for queue in self._queues.values():
+            for asked in [a for a in queue if a[0] == "perform"]:
+                queue.remove(asked)
+                self._ready.append(never_begun(cancelled(asked[1].number)))
 
     def make_safe(self) -> None:
         """Bring every instrument to its safe state; one that measures is interrupted, its outcome unknown."""
@@ -164,9 +156,9 @@ class RayExecutor(Executor):
             for slot in slots:
                 if slot.trial is not None:
                     interrupted = "interrupted to make the instrument safe; whether it was carried out is unknown"
-                    self._ready.append(failed(slot.trial, "unknown", interrupted))
+                    self._answer_for(slot, slot.trial, "unknown", interrupted)
                 if slot.trial is not None or slot.fault:
-                    self._revive(slot)
+                    self._start(slot, "revive")
                 elif slot.ref is None:
                     slot.begin("make_safe", within_s=SAFE_S)
             self._settle(slots, within_s=2 * SAFE_S)
@@ -182,45 +174,132 @@ class RayExecutor(Executor):
                 slot.begin("close", within_s=SAFE_S)
             self._settle(idle, within_s=SAFE_S)
         for slot in self._all():
-            _kill(slot.actor)
+            slot.kill()
         self._slots = {}
-        self._session.stop()
+        if self._watch is not None:
+            self._watch.end()
+        self._session.stop(is_lost=bool(self._watch and self._watch.lost))
 
-    def _all(self) -> Iterator[_Slot]:
+    def _all(self) -> Iterator[Slot]:
         for slots in self._slots.values():
             yield from slots
 
-    def _running(self) -> list[_Slot]:
+    def _running(self) -> list[Slot]:
         return [s for s in self._all() if s.trial is not None]
 
-    def _connect(self) -> None:
+    def _connect(self, gates: Gates | None) -> None:
+        for name, binding in self.bindings.items():
+            self._slots[name] = [Slot(binding, gates) for _ in range(n_actors(binding))]
         slots = list(self._all())
         for slot in slots:
-            slot.begin("connect", within_s=None)
+            slot.start("connect", within_s=None)
         self._settle(slots, within_s=START_S)
         for slot in slots:
             if slot.ref is not None:
                 asked = dict(slot.binding.resources) or "nothing"
                 slot.fault = (
-                    f"source {slot.binding.name!r} did not connect within {START_S:g} s; check that it is "
-                    f"there, and that Ray has free what it asks for ({asked})"
+                    f"source {slot.binding.name!r} did not connect within {START_S:g} s; check that it is there, "
+                    f"and that Ray has free what it asks for ({asked}; free now: {ray.available_resources()})"
                 )
             if slot.fault:
                 raise SourceError(slot.fault)
 
+    def _look(self) -> AnyEvent | None:
+        """The next answer that is there, after everything was given its turn."""
+        said = self._mail.next()
+        if said is not None:
+            return said
+        self._mend()
+        self._heed_guards()
+        for name in self._slots:
+            self._dispatch(name)
+        if self._ready:
+            said = self._ready.popleft()
+            self._untold = {name: paused for name, paused in self._untold.items() if paused is not said}
+            return said
+        if self._watch and self._watch.lost:
+            self._settle(self._running(), within_s=0)
+            if self._ready:
+                return self._ready.popleft()
+            raise SourceError(
+                f"Ray works no more: {self._watch.lost}; nothing is lost: go on with the same command, which starts "
+                "or joins Ray again and settles what was in flight"
+            )
+        return None
+
+    def _mend(self) -> None:
+        """End what is overdue, and replace what is no more."""
+        now = time.monotonic()
+        overdue = [s for s in self._all() if now >= s.deadline]
+        self._settle(overdue, within_s=0)  # an answer that came while nobody waited came in time
+        for slot in [s for s in overdue if s.ref is not None and now >= s.deadline]:
+            self._end_overdue(slot)
+        for slot in [s for s in self._all() if self._verdict(s)]:
+            self._settle([slot], within_s=0)  # it may have answered before it ended
+            if self._verdict(slot):
+                self._lose(slot, self._verdict(slot))
+
+    def _heed_guards(self) -> None:
+        """Say what guards say; what one holds is interrupted and made safe."""
+        for name, news in self._news.items():
+            slot = self._slots[name][0]
+            status = self._watch.guard_of(slot.place, n_armed=slot.n_armed) if self._watch else None
+            said = news.hear(status, must_arm=slot.must_arm)
+            if status is None or said is None:
+                continue
+            self._settle([slot], within_s=0)  # it may have answered meanwhile
+            self._ready.append(said)
+            slot.must_arm = True
+            if isinstance(said, Paused):
+                self._untold[name] = said
+                if slot.trial is not None:
+                    words = f"{said.by} interrupted it: {said.reason}; whether it was carried out is unknown"
+                    self._answer_for(slot, slot.trial, "unknown", words)
+                if slot.trial is not None or not status.is_alive:
+                    self._start(slot, "revive")
+
+    def _verdict(self, slot: Slot) -> str:
+        return self._watch.verdict(slot.place) if self._watch else ""
+
     def _dispatch(self, name: str) -> None:
-        queue = self._queues[name]
-        free = sorted((s for s in self._slots.get(name, ()) if s.ref is None), key=lambda s: bool(s.fault))
+        queue, news = self._queues[name], self._news.get(name)
+        if name in self._untold:  # asked for before the campaign heard of it: not begun, whatever it was
+            self._queues[name] = deque(asked for asked in queue if asked[0] == "recover")
+            self._ready.extend(never_begun(cancelled(trial.number)) for method, trial in queue if method == "perform")
+            return
+        if news and any(method == "perform" for method, _ in queue):
+            news.resumed()  # who hears of a pause asks for nothing before somebody resumed
+        free = sorted((s for s in self._slots.get(name, ()) if s.ref is None), key=lambda s: bool(s.hindrance()))
         for slot in free:
             if not queue:
                 return
-            if not slot.fault:
-                trial = queue.popleft()
-                slot.begin("perform", trial, within_s=slot.binding.timeout, trial=trial)
-            elif len(free) == len(self._slots[name]) or all(s.fault for s in free):
+            if self._has_ended_idle(slot):
+                self._lose(slot, "it ended while it had nothing to do")
+            elif not slot.hindrance(queue[0][0]):
+                self._begin(slot, *queue.popleft())
+            elif all(s.hindrance(queue[0][0]) for s in self._slots[name]):
                 # nothing works: this trial says so, and the source gets another chance before the next
-                self._ready.append(never_begun(failed(queue.popleft(), "error", slot.fault)))
-                self._revive(slot)
+                self._say_hindered(slot, *queue.popleft())
+                if slot.fault and time.monotonic() >= slot.rests_until:
+                    self._start(slot, "revive")
+
+    def _has_ended_idle(self, slot: Slot) -> bool:
+        """Whether its process is gone: then what would begin there never began, and no trial comes in doubt."""
+        is_fresh = time.monotonic() - slot.answered_s < FRESH_S  # it was there a moment ago, and looking takes time
+        return not is_fresh and bool(self._watch and slot.place and self._watch.is_gone(slot.place))
+
+    def _begin(self, slot: Slot, method: str, trial: Trial) -> None:
+        within_s = slot.binding.timeout if method == "perform" else RECOVER_S
+        try:
+            slot.begin(method, trial, within_s=within_s, trial=trial)
+        except Exception as error:  # Ray's object store may be full, say
+            slot.fault = f"source {slot.binding.name!r} cannot be called: {text_of(error)}"
+            self._say_hindered(slot, method, trial)
+
+    def _say_hindered(self, slot: Slot, method: str, trial: Trial) -> None:
+        why = slot.hindrance(method)
+        answer = failed(trial, "error", why, binding=slot.binding)
+        self._ready.append(cannot_tell(trial, why) if method == "recover" else never_begun(answer))
 
     def _turn(self) -> None:
         """Let the world act for a moment, and take one answer."""
@@ -235,109 +314,88 @@ class RayExecutor(Executor):
             if slot.ref in done:
                 self._collect(slot)
 
-    def _settle(self, slots: list[_Slot], *, within_s: float) -> None:
+    def _settle(self, slots: list[Slot], *, within_s: float) -> None:
         """Wait for what these slots do now."""
-        busy = [s for s in slots if s.ref is not None]
-        if busy:
-            done, _ = ray.wait([s.ref for s in busy], num_returns=len(busy), timeout=within_s)
-            for slot in busy:
-                if slot.ref in done:
-                    self._collect(slot)
+        until = time.monotonic() + within_s
+        while busy := [s for s in slots if s.ref is not None]:
+            done, _ = ray.wait([s.ref for s in busy], timeout=max(0.0, until - time.monotonic()))
+            for slot in [s for s in busy if s.ref in done]:
+                self._collect(slot)  # one by one: from now on its guard hears of us
+            if not done:
+                return
 
-    def _collect(self, slot: _Slot) -> None:
-        ref, trial = slot.ref, slot.end()
+    def _collect(self, slot: Slot) -> None:
         try:
-            answer = ray.get(ref)
+            answer = ray.get(slot.ref, timeout=FETCH_S)
         except ray.exceptions.RayError as error:
-            self._lose(slot, trial, error)
+            self._lose(slot, self._verdict(slot) or _last_words(error))
             return
-        if trial is None:
+        if isinstance(answer, Born):
+            slot.place, slot.fault = answer
+            self._follow()
+        elif slot.trial is None:
             slot.fault = answer
         else:
+            slot.count_answer()
             self._ready.append(answer)
+        slot.end()
 
-    def _lose(self, slot: _Slot, trial: Trial | None, error: Exception) -> None:
-        """The actor ended, or gave no answer that can be read."""
-        name, last_words = slot.binding.name, str(error).strip().splitlines()[-1][:300]
-        if trial is None:
-            slot.fault = f"the process of source {name!r} ended while it got ready: {last_words}"
-            return
-        if slot.binding.kind == "instrument":
-            said = f"the process of {name!r} ended in the middle; whether the trial was carried out is unknown"
-            self._ready.append(failed(trial, "unknown", f"{said}: {last_words}"))
+    def _lose(self, slot: Slot, why: str) -> None:
+        """The process of a slot is no more, or gave no answer that can be read."""
+        name, trial, was_ready = slot.binding.name, slot.trial, slot.place is not None
+        if trial is not None:
+            cause = "crashed" if slot.binding.is_repeatable else "unknown"
+            doubt = "" if slot.binding.is_repeatable else "; whether the trial was carried out is unknown"
+            self._answer_for(slot, trial, cause, f"the process of source {name!r} ended in the middle{doubt}: {why}")
+        is_closing = slot.ref is not None and slot.method == "close"
+        slot.kill()
+        if was_ready and not is_closing:
+            self._replace(slot, why)
+        elif not was_ready:
+            slot.fault = f"the process of source {name!r} ended while it got ready: {why}"
+
+    def _answer_for(self, slot: Slot, trial: Trial, cause: Any, words: str) -> None:
+        """Answer a trial whose process cannot."""
+        if slot.method == "recover":
+            self._ready.append(cannot_tell(trial, words))
         else:
-            self._ready.append(failed(trial, "crashed", f"the process of {name!r} ended: {last_words}"))
-        self._revive(slot)
+            self._ready.append(failed(trial, cause, words, binding=slot.binding))
 
-    def _end_overdue(self) -> None:
-        now = time.monotonic()
-        overdue = [s for s in self._all() if now >= s.deadline]
-        self._settle(overdue, within_s=0)  # an answer that came while nobody waited came in time
-        for slot in [s for s in overdue if s.ref is not None and now >= s.deadline]:
-            if slot.trial is not None:
-                self._ready.append(timed_out(slot.trial, slot.binding))
-                self._revive(slot)
-            else:
-                slot.end()
-                slot.fault = f"source {slot.binding.name!r} did not become ready in time; check that it is there"
+    def _end_overdue(self, slot: Slot) -> None:
+        name, trial = slot.binding.name, slot.trial
+        if trial is None:
+            slot.kill()
+            slot.fault = f"source {name!r} did not become ready in time; check that it is there"
+            return
+        late = f"source {name!r} did not say within {RECOVER_S:g} s what became of the trial"
+        self._ready.append(cannot_tell(trial, late) if slot.method == "recover" else timed_out(trial, slot.binding))
+        self._replace(slot, "it did not answer in time")
 
-    def _revive(self, slot: _Slot) -> None:
-        _kill(slot.actor)
-        slot.fault = ""
-        slot.actor = _new_actor(slot.binding)
-        slot.begin("revive", within_s=CONNECT_S)
+    def _replace(self, slot: Slot, why: str) -> None:
+        """Another process in the place of one that ended, unless they end again and again."""
+        slot.count_end(why)
+        if slot.is_worn_out:
+            slot.kill()
+            slot.fault = slot.why_rests
+        else:
+            self._start(slot, "revive")
 
+    def _start(self, slot: Slot, method: str) -> None:
+        if self._watch and self._watch.lost:  # nobody starts a process any more, and Ray would wait for the head
+            slot.kill()
+            slot.fault = f"Ray works no more: {self._watch.lost}"
+        else:
+            slot.start(method, within_s=CONNECT_S)
+        self._follow()
 
-def _kill(actor: Any) -> None:
-    with suppress(Exception):  # it may be dead already, or Ray may be
-        ray.kill(actor, no_restart=True)
-
-
-def _new_actor(binding: Binding) -> Any:
-    _carry(binding.cls)
-    cpus, gpus, custom = _split(binding)
-    remote = ray.remote(SourceActor).options(
-        num_cpus=cpus,
-        num_gpus=gpus,
-        resources=custom,
-        max_restarts=0,
-        max_task_retries=0,
-        runtime_env={"env_vars": _ONE_THREAD},
-    )
-    return remote.remote(binding)
+    def _follow(self) -> None:
+        if self._watch:
+            self._watch.follow(s.place for s in self._all() if s.place)
 
 
-def _split(binding: Binding) -> tuple[float, float, dict[str, float]]:
-    """(CPUs, GPUs, other resources); a simulator takes a CPU unless told otherwise, an instrument none."""
-    asked = {k.lower() if k.lower() in ("cpu", "gpu") else k: v for k, v in binding.resources.items()}
-    cpus = asked.pop("cpu", 0.0 if binding.kind == "instrument" else 1.0)
-    return cpus, asked.pop("gpu", 0.0), asked
-
-
-def _demand(bindings: Iterator[Binding] | Any) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for binding in bindings:
-        n_slots = 0 if binding.cls.is_manual else 1 if binding.kind == "instrument" else binding.n_slots
-        cpus, _, custom = _split(binding)
-        for name, amount in {"CPU": cpus, **custom}.items():
-            total[name] = total.get(name, 0.0) + n_slots * amount
-    return total
-
-
-def _carry(cls: type[Source]) -> None:
-    """Let a class travel whole where an actor could not import its module: a file given by its path."""
-    module = sys.modules.get(cls.__module__)
-    if module is not None and cls.__module__ != "__main__" and not _is_importable(cls.__module__):
-        ray.cloudpickle.register_pickle_by_value(module)
-
-
-def _is_importable(name: str) -> bool:
-    path: Any = None
-    parts = name.split(".")
-    for n in range(1, len(parts) + 1):
-        spec = importlib.machinery.PathFinder.find_spec(".".join(parts[:n]), path)
-        found = spec or getattr(sys.modules.get(parts[0]), "__path__", None) if n == 1 else spec
-        if found is None:
-            return False
-        path = spec.submodule_search_locations if spec else found
-    return True
+def _last_words(error: Exception) -> str:
+    said = str(error)
+    if isinstance(error, ray.exceptions.OutOfMemoryError) or "debug-memory" in said:
+        return "Ray ended it because the memory of its computer ran out; give it more, or run less at once"
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from .campaign import Campaign
@@ -23,28 +24,34 @@ STOP_TIMEOUT_S = 3.0
 
 
 @contextmanager
-def benches(campaign: Campaign) -> Iterator[dict[str, Binding]]:
-    """The campaign's bindings, with each bench that it asks for started and its settings filled in."""
+def benches(campaign: Campaign, *, beside: Path) -> Iterator[dict[str, Binding]]:
+    """The campaign's bindings, with each bench that it asks for started and its settings filled in.
+
+    Args:
+        campaign: whose sources say ``start: NAME``.
+        beside: the ledger: a bench keeps its record next to it, so that it remembers its runs as a device would.
+    """
     with ExitStack() as stack:
         bindings = campaign.bind()
         for name, spec in campaign.sources.items():
             if spec.start is not None:
-                settings = stack.enter_context(_bench(name, spec.start, bindings[name]))
+                settings = stack.enter_context(_bench(name, spec.start, bindings[name], beside))
                 merged = {**bindings[name].settings, **settings}
                 bindings[name] = replace(bindings[name], settings=merged)
         yield bindings
 
 
 @contextmanager
-def _bench(source: str, name: str, binding: Binding) -> Iterator[Mapping[str, Any]]:
+def _bench(source: str, name: str, binding: Binding, beside: Path) -> Iterator[Mapping[str, Any]]:
     known: Mapping[str, str] = getattr(binding.cls, "benches", {})
     if name not in known:
         raise CampaignError(
             f"sources.{source}.start = {name!r}: {binding.cls.__name__} has no such bench; it has "
             f"{', '.join(sorted(known)) or 'none'}"
         )
+    record = beside.with_name(f"{beside.name}.{source}.record")
     process = subprocess.Popen(
-        [sys.executable, "-m", known[name], "--port", "0", "--quiet"],
+        [sys.executable, "-P", "-m", known[name], "--port", "0", "--quiet", "--record", str(record)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

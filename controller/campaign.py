@@ -28,6 +28,7 @@ from .expressions import Constraint
 from .goal import Goal
 from .parameters import PARAMETER_KINDS, Described, Parameter
 from .records import Amount, Finite
+from .rules import Approval, GuardRules, Interlock, OnFailure, OnUnknown
 from .source import Binding, Source, find_source
 from .space import Space
 from .units import to_seconds, trusted
@@ -81,6 +82,12 @@ class SourceSpec(_Declared):
     resources: dict[str, Amount] = {}
     start: str | None = None  # a bench that belongs to the driver, e.g. "bench"
     unknowns: dict[str, Prior] = {}
+    repeatable: bool | None = None  # whether a trial may be carried out twice; None: what the class says
+    on_unknown: OnUnknown | None = None  # a trial in doubt; None: ask for an instrument, rerun what is repeatable
+    on_failure: OnFailure = OnFailure()
+    approval: Approval = Approval()
+    guard: GuardRules | None = None  # None: the campaign's
+    needs_make_safe: bool = True  # false: the device is safe whatever happens, and needs no guard process
 
     @model_validator(mode="before")
     @classmethod
@@ -118,6 +125,11 @@ class SourceSpec(_Declared):
         return self.instrument or self.simulator or ""
 
     @property
+    def is_manual(self) -> bool:
+        """Whether a person answers for it, as far as the declaration tells."""
+        return self.target.lower().rpartition(":")[2] == "manual"
+
+    @property
     def kind(self) -> Literal["instrument", "simulator"]:
         """Which of the two it is."""
         return "instrument" if self.instrument else "simulator"
@@ -144,6 +156,7 @@ class Campaign(_Declared):
     belief: BeliefKind | None = None  # None: chosen from what the sources offer
     n_initial: int | None = Field(default=None, ge=1)  # measurements before the belief decides
     n_members: int = Field(default=64, ge=8, le=4096)  # of the ensemble
+    guard: GuardRules = GuardRules()  # of every source that has none of its own
 
     _classes: dict[str, type[Source]] = PrivateAttr(default_factory=dict)
     _folder: Path | None = PrivateAttr(default=None)
@@ -236,6 +249,15 @@ class Campaign(_Declared):
         is_pair = self.mechanistic is not None and set(self.sources) == {self.target, self.mechanistic}
         return "hybrid" if is_pair and self.instruments else "surrogate"
 
+    def is_repeatable(self, source: str) -> bool:
+        """Whether a trial of it may be carried out twice."""
+        spec = self.sources[source]
+        return spec.kind == "simulator" if spec.repeatable is None else spec.repeatable
+
+    def on_unknown(self, source: str) -> OnUnknown:
+        """What becomes of a trial in doubt of which the driver knows nothing."""
+        return self.sources[source].on_unknown or ("rerun" if self.is_repeatable(source) else "ask")
+
     def n_slots(self, source: str) -> int:
         """How many trials of a source may run at once."""
         return self.sources[source].replicas
@@ -265,6 +287,10 @@ class Campaign(_Declared):
             resources=spec.resources,
             responses=tuple(self.responses),
             space=self.space,
+            is_repeatable=self.is_repeatable(name) if spec.repeatable is not None else cls.is_repeatable,
+            on_failure=spec.on_failure,
+            guard=self.guard if spec.guard is None else spec.guard,
+            needs_make_safe=spec.needs_make_safe,
         )
 
     def resolve(self) -> Campaign:
@@ -280,7 +306,8 @@ class Campaign(_Declared):
             spec = self.sources[name]
             check_source(self, name, binding.cls)
             cost = dict(spec.cost if spec.cost is not None else binding.cls.cost)
-            specs[name] = {**spec.model_dump(), "cost": cost, "timeout": binding.timeout}
+            filled = {"cost": cost, "timeout": binding.timeout, "repeatable": binding.is_repeatable}
+            specs[name] = {**spec.model_dump(), **filled}
         resolved = Campaign(**{**self.to_dict(), "sources": specs})
         return resolved.with_sources(self._classes, folder=self._folder)
 
@@ -294,6 +321,10 @@ class Campaign(_Declared):
         self._classes.update(classes)
         self._folder = folder if folder is not None else self._folder
         return self
+
+    def standing_for(self, other: Campaign) -> Campaign:
+        """The other declaration with this one's classes and folder: an amendment changes no code."""
+        return other.with_sources(self._classes, folder=self._folder)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: ``Campaign(**c.to_dict()) == c``."""
@@ -353,4 +384,13 @@ def _keys_of(path: tuple[str | int, ...]) -> list[str]:
     }
     if "unknowns" in path:
         return ["normal", "lognormal"]
+    nested: dict[str, type[BaseModel]] = {
+        "guard": GuardRules,
+        "interlocks": Interlock,
+        "approval": Approval,
+        "on_failure": OnFailure,
+    }
+    inner = [nested[str(part)] for part in path if part in nested]
+    if inner:
+        return sorted(inner[-1].model_fields)
     return sorted({k for m in models.get(str(path[0]) if path else "", ()) for k in m.model_fields if k != "n_columns"})

@@ -1,21 +1,26 @@
-"""Reading a campaign file: YAML 1.2 (or JSON, which is YAML), with the line of each mistake.
+"""Reading a campaign file, with the file and the line of each mistake.
 
-Bytes, nesting and aliases are capped before anything is built, and no tag can name a Python object.
+A guard's rules may stand in a file of their own, beside the campaign: ``guard: rules.yaml``. No code runs while a
+campaign is read, unless its reader allows it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from .campaign import Campaign
 from .errors import CampaignError, Problem
+from .plain_yaml import Keys, parse, text_of
+from .source import find_source, is_file
 
-MAX_BYTES = 1_000_000
-MAX_DEPTH = 20
-MAX_ALIASES = 100
+__all__ = ["find_campaign", "parse", "read_campaign", "with_code"]
+
+QUOTED = re.compile(r"'([^']+)'")
+Places = dict[Keys, tuple[str, int]]  # the file and the line of each key
 
 
 def find_campaign(name_or_file: str) -> Path:
@@ -38,108 +43,80 @@ def find_campaign(name_or_file: str) -> Path:
     )
 
 
-def read_campaign(path: Path) -> Campaign:
+def read_campaign(path: Path, *, allow_code: bool = False) -> Campaign:
     """The campaign of a file; relative paths of sources start at its folder.
+
+    Args:
+        path: the file.
+        allow_code: run the files of its sources now, even those that are not under the current folder; without it
+            such a source is refused when the campaign is resolved.
 
     Raises:
         CampaignError: with the file and the line of each mistake.
     """
-    declared, lines = parse(_text_of(path), name=path.name)
+    folder = path.resolve().parent
+    declared, lines = parse(text_of(path), name=path.name)
+    places: Places = {keys: (path.name, line) for keys, line in lines.items()}
+    _fill_in_rules(declared, places, folder)
     try:
         campaign = Campaign(**declared)
     except CampaignError as error:
-        raise _located(error, path.name, lines) from None
-    return campaign.with_sources({}, folder=path.resolve().parent)
+        raise _located(error, places, declared) from None
+    return with_code(campaign, folder=folder, allow_code=allow_code)
 
 
-def _text_of(path: Path) -> str:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise CampaignError(f"{path}: has {size} bytes, more than {MAX_BYTES}; a campaign is a short text")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CampaignError(f"{path}: cannot be read ({error.strerror}); correct the path") from error
-    except UnicodeDecodeError as error:
-        raise CampaignError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+def with_code(campaign: Campaign, *, folder: Path, allow_code: bool) -> Campaign:
+    """The campaign, told where relative paths of sources start and, where that is allowed, what is in these files."""
+    files = {n: s.target for n, s in campaign.sources.items() if is_file(s.target)} if allow_code else {}
+    classes = {name: find_source(target, folder=folder, allow_code=True) for name, target in files.items()}
+    return campaign.with_sources(classes, folder=folder)
 
 
-def parse(text: str, *, name: str = "campaign") -> tuple[dict[str, Any], dict[tuple[str | int, ...], int]]:
-    """The data of a YAML text, and the line of each key.
-
-    Raises:
-        CampaignError: with the line, if it is no YAML, not a mapping, too deep or too full of aliases.
-    """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    yaml = YAML(typ="safe", pure=True)
-    try:
-        _check_events(text, name)
-        node = YAML(typ="safe", pure=True).compose(text)
-        data = yaml.load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        # A duplicate key's message goes on with advice to programmers; the first line says it.
-        rule = str(error.problem or error.context or error).strip().splitlines()[0]
-        raise CampaignError(f"{name}{line}: not valid YAML: {rule}") from None
-    except (YAMLError, ValueError) as error:
-        raise CampaignError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(data, dict):
-        raise CampaignError(f"{name}:1: a campaign is a mapping of keys to values, not {type(data).__name__}")
-    if strange := [k for k in data if not isinstance(k, str)]:
-        raise CampaignError(f"{name}: the key {strange[0]!r} must be text; quote it")
-    lines: dict[tuple[str | int, ...], int] = {}
-    _collect_lines(node, (), lines)
-    return data, lines
+def _fill_in_rules(declared: dict[str, Any], places: Places, folder: Path) -> None:
+    """Put the rules of a file where its name stands: the ledger then holds them."""
+    for owner, keys in _guarded(declared):
+        file = owner.get("guard")
+        if isinstance(file, str):
+            campaign_file, line = places[keys]
+            try:
+                rules, lines = parse(text_of(folder / file), name=file, what="rule file")
+            except CampaignError as error:
+                raise CampaignError(f"{campaign_file}:{line}: {'.'.join(map(str, keys))}: {error}") from None
+            owner["guard"] = rules
+            places.update({(*keys, *inner): (file, line) for inner, line in lines.items()})
 
 
-def _check_events(text: str, name: str) -> None:
-    """Refuse depth and alias bombs while they are still a stream of events."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.events import (
-        AliasEvent,
-        MappingEndEvent,
-        MappingStartEvent,
-        SequenceEndEvent,
-        SequenceStartEvent,
-    )
-
-    depth = n_aliases = 0
-    for event in YAML(typ="safe", pure=True).parse(text):
-        if isinstance(event, MappingStartEvent | SequenceStartEvent):
-            depth += 1
-        elif isinstance(event, MappingEndEvent | SequenceEndEvent):
-            depth -= 1
-        elif isinstance(event, AliasEvent):
-            n_aliases += 1
-        if depth > MAX_DEPTH or n_aliases > MAX_ALIASES:
-            what = f"nested deeper than {MAX_DEPTH}" if depth > MAX_DEPTH else f"more than {MAX_ALIASES} aliases"
-            raise CampaignError(f"{name}:{event.start_mark.line + 1}: {what}; write it flat")
+def _guarded(declared: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Keys]]:
+    """What may have a guard, and the keys that lead there."""
+    yield declared, ("guard",)
+    sources = declared.get("sources")
+    for name, source in sources.items() if isinstance(sources, dict) else ():
+        if isinstance(source, dict):
+            yield source, ("sources", name, "guard")
 
 
-def _collect_lines(node: Any, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> None:
-    lines.setdefault(path, node.start_mark.line + 1)
-    if node.id == "mapping":
-        for key, value in node.value:
-            lines[(*path, str(key.value))] = key.start_mark.line + 1
-            _collect_lines(value, (*path, str(key.value)), lines)
-    elif node.id == "sequence":
-        for k, value in enumerate(node.value):
-            _collect_lines(value, (*path, k), lines)
+def _located(error: CampaignError, places: Places, declared: dict[str, Any]) -> CampaignError:
+    found = [(p, places[_nearest(p, places, declared)]) for p in error.problems or [Problem((), str(error))]]
+    text = "\n".join(f"{file}:{line}: {p.text}" for p, (file, line) in found)
+    return CampaignError(text, [Problem(p.path, p.text, line) for p, (_, line) in found])
 
 
-def _located(error: CampaignError, name: str, lines: dict[tuple[str | int, ...], int]) -> CampaignError:
-    problems = [Problem(p.path, p.text, _line_of(p, lines)) for p in error.problems or [Problem((), str(error))]]
-    text = "\n".join(f"{name}:{p.line}: {p.text}" for p in problems)
-    return CampaignError(text, problems)
-
-
-def _line_of(problem: Problem, lines: dict[tuple[str | int, ...], int]) -> int:
-    """The line of the nearest key that the file has; a rule over several keys begins with the first's name."""
+def _nearest(problem: Problem, places: Places, declared: dict[str, Any]) -> Keys:
+    """The nearest key that a file has; a rule over several keys begins with the first's name and quotes the value."""
     path: Sequence[str | int] = problem.path or problem.text.split(":")[0].split(" ")[0].split(".")
-    for n in range(len(path), -1, -1):
-        if tuple(path[:n]) in lines:
-            return lines[tuple(path[:n])]
-    return 1
+    nearest = next(tuple(path[:n]) for n in range(len(path), -1, -1) if tuple(path[:n]) in places)
+    for quoted in QUOTED.findall(problem.text):
+        holders = [k for k, value in _leaves(declared, ()) if value == quoted and k[: len(nearest)] == nearest]
+        if len(holders) == 1 and holders[0] in places:
+            return holders[0]
+    return nearest
+
+
+def _leaves(data: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:
+    """All values, with the keys that lead to them."""
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else None
+    if items is None:
+        yield keys, data
+    else:
+        for key, inner in items:
+            yield from _leaves(inner, (*keys, key))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Mapping
+import getpass
+import uuid
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,23 @@ from typing import TYPE_CHECKING, Literal
 from .bench import benches
 from .campaign import Campaign
 from .errors import CampaignError
+from .evolve import evolve, replay
+from .fence import device_key, ledger_key
+from .gates import Gates, is_fenced
+from .guard_link import refuse_unsafe
+from .leaving import LEFT_BY, Leaving
 from .ledger import Ledger
-from .loop import Watch, quiet, run_loop
-from .records import Noted, Started
-from .state import State, TrialState, evolve, replay
+from .loop import Hands, Watch, quiet, run_loop
+from .provenance import provenance
+from .records import Amended, Failed, Noted, Resumed, Started
+from .secret import check_secrets
+from .state import State, TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .executor import Executor
+    from .records import AnyEvent
     from .source import Binding
 
 ExecutorName = Literal["ray", "inline"]
@@ -55,8 +64,19 @@ class Result:
 
     @property
     def why_stopped(self) -> str:
-        """The reason of the stop; empty while the campaign is not over."""
-        return self.state.stopped.reason if self.state.stopped else ""
+        """The reason of the stop, or of the pause; empty while the campaign goes on."""
+        if self.state.stopped:
+            return self.state.stopped.reason
+        if self.state.paused:
+            return f"paused by {self.state.paused.by}: {self.state.paused.reason}"
+        return "; ".join(waits_for(self.state))
+
+
+def waits_for(state: State) -> list[str]:
+    """What people are asked to decide, one line each."""
+    lines = [f"trial {n} waits for approval: {state.trials[n].asks}" for n in state.waiting]
+    doubts = [n for n in state.doubts if state.trials[n].doubt == "asked"]
+    return lines + [f"trial {n} is in doubt: whether it was carried out is unknown" for n in doubts]
 
 
 def best_of(campaign: Campaign, found: TrialState | None) -> Best | None:
@@ -80,6 +100,9 @@ def run(
     executor: ExecutorName = "ray",
     address: str | None = None,
     watch: Watch = quiet,
+    patience_s: float | None = 0.0,
+    leaving: Leaving | None = None,
+    resumed_by: str | None = None,
 ) -> Result:
     """Run a campaign to its stop; go on where it stands if the ledger has it already.
 
@@ -89,6 +112,10 @@ def run(
         executor: "ray": each source in a process of its own; "inline": all in this process.
         address: of a Ray cluster to join; a local Ray is started if absent.
         watch: called with the state and the event after each event was written.
+        patience_s: how long to wait when only people can go on: an approval, a trial in doubt, a pause. Then
+            this returns, and the same call goes on later; None waits for ever. A manual trial is always waited for.
+        leaving: asked to leave, the loop finishes what runs, pauses and returns.
+        resumed_by: who resumes the campaign, where it is paused; None: only a pause of leaving ends by itself.
 
     Raises:
         CampaignError: before anything runs, if the campaign does not fit its sources or the ledger's declaration.
@@ -97,81 +124,103 @@ def run(
         KeyboardInterrupt: on Ctrl-C, after the instruments were made safe and the ledger was closed.
     """
     campaign = campaign.resolve()
+    leaving = leaving or Leaving()
+    for binding in campaign.bind().values():
+        refuse_unsafe(binding)
+    for name, spec in campaign.sources.items() if address is None else ():
+        check_secrets(spec.settings, source=name)  # elsewhere, the environment is that of the node
     with Ledger.open(ledger, campaign.name) as book:
-        state = replay(campaign, book.events())
-        check_same(campaign, book)
+        events = book.events()
+        state = replay(campaign, events)
+        check_same(campaign, events)
+        campaign = campaign.standing_for(state.campaign)  # as it was amended
         if state.stopped:
             return Result(state)
-        with benches(campaign) as bindings, hands(executor, bindings, book, address=address) as workers:
-            if not state.is_started:
+        with (
+            benches(campaign, beside=book.path) as bindings,
+            hands(executor, bindings, book, address=address, leaving=leaving) as workers,
+        ):
+            ours = Hands(book, workers, watch, leaving)
+            if not state.key:
                 state = start(state, book, watch=watch)
+            if resumed_by or set(state.pauses) == {LEFT_BY}:  # a pause of people or guards is theirs to end
+                by = resumed_by or getpass.getuser()
+                state = ours.write(state, Resumed(by=by, reason="started again")) if state.paused else state
             try:
-                return Result(run_loop(state, book, workers, watch=watch))
+                state = run_loop(state, ours, patience_s=lambda: 0.0 if leaving.is_asked else patience_s)
+                return Result(ours.heed(state))
             except KeyboardInterrupt:
                 workers.make_safe()
-                book.append(Noted(text="interrupted; the instruments were told to be safe"))
+                _interrupted(campaign, ours)
                 raise
+
+
+def _interrupted(campaign: Campaign, ours: Hands) -> None:
+    """Nothing stays under way in the ledger that is under way no more."""
+    state = replay(campaign, ours.ledger.events())
+    for number in state.running:
+        if state.trials[number].status == "acting":
+            message = "interrupted, and the instrument made safe; whether it was carried out is unknown"
+            state = ours.write(state, Failed(trial=number, cause="unknown", message=message, is_in_doubt=True))
+    ours.write(state, Noted(text="interrupted; the instruments were told to be safe"))
 
 
 def start(state: State, book: Ledger, *, watch: Watch = quiet) -> State:
     """The state after ``Started`` was written."""
-    found = {**provenance(), "folder": str(state.campaign.folder or Path.cwd())}  # where relative sources start
-    event = book.append(Started(campaign=state.campaign.to_dict(), provenance=found))
+    found = provenance(state.campaign)
+    begun = Started(campaign=state.campaign.to_dict(), provenance=found, key=uuid.uuid4().hex[:12])
+    event = book.append(begun)
     state = evolve(state, event)
     watch(state, event)
     return state
 
 
-def check_same(campaign: Campaign, book: Ledger) -> None:
-    """Refuse a declaration that is not the one the ledger began with.
+def check_same(campaign: Campaign, events: Sequence[AnyEvent]) -> None:
+    """Refuse a declaration that is neither the one the ledger began with nor what that was amended to.
 
     Raises:
         CampaignError: naming the first key that differs.
     """
-    begun = next((e for e in book.events() if isinstance(e, Started)), None)
-    if begun is None:
+    told = [e.campaign for e in events if isinstance(e, Started | Amended)]
+    known = [Campaign.trusted(d).to_dict() for d in (told[:1] + told[-1:])]  # an old ledger lacks newer keys
+    new = campaign.to_dict()
+    if not known or new in known:
         return
-    old, new = begun.campaign, campaign.to_dict()
-    changed = [k for k in new if new[k] != old.get(k)]
-    if changed:
-        raise CampaignError(
-            f"{changed[0]}: differs from what campaign {campaign.name!r} began with in this ledger "
-            f"(then {str(old.get(changed[0]))[:120]}); give the changed campaign another name, or another --ledger"
-        )
+    changed = [k for k in new if new[k] != known[-1].get(k)]
+    raise CampaignError(
+        f"{changed[0]}: differs from what campaign {campaign.name!r} has in this ledger "
+        f"({str(known[-1].get(changed[0]))[:120]}); change it with 'closedloop amend', give the changed campaign "
+        "another name, or name another --ledger"
+    )
 
 
 @contextmanager
 def hands(
-    executor: ExecutorName, bindings: Mapping[str, Binding], book: Ledger, *, address: str | None
+    executor: ExecutorName, bindings: Mapping[str, Binding], book: Ledger, *, address: str | None, leaving: Leaving
 ) -> Iterator[Executor]:
     """The executor, closed at the end with its instruments made safe."""
     workers: Executor
     if executor not in ("inline", "ray"):
         raise CampaignError(f"executor {executor!r} is unknown; use 'ray' or 'inline'")
+
+    def hear() -> list[AnyEvent]:
+        return [*leaving.words(), *book.inbox()]
+
+    devices = {name: device_key(b) for name, b in bindings.items() if is_fenced(b)}
+    taken = book.fence(list(devices.values()))
+    gates = Gates(book.campaign, ledger_key(book.path), {name: taken[key] for name, key in devices.items()})
     if executor == "inline":
         from .executor import InlineExecutor
 
-        workers = InlineExecutor(bindings, inbox=book.inbox)
+        workers = InlineExecutor(bindings, inbox=hear, gates=gates)
     else:
         from .actors import RayExecutor
 
-        workers = RayExecutor(bindings, inbox=book.inbox, address=address)
+        workers = RayExecutor(bindings, inbox=hear, address=address, gates=gates)
     try:
         yield workers
     finally:
-        workers.make_safe()
-        workers.close()
-
-
-def provenance() -> dict[str, str]:
-    """What made the decisions: versions and the machine."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    names = ("closedloop", "torch", "botorch", "gpytorch", "numpy", "scipy", "ray")
-    found = {"python": platform.python_version(), "platform": platform.platform(), "host": platform.node()}
-    for name in names:
         try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            workers.make_safe()
+        finally:
+            workers.close()

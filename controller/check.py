@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from .errors import CampaignError
+from .expressions import Constraint
 from .parameters import Categorical
 
 if TYPE_CHECKING:
@@ -45,8 +46,6 @@ def _names(c: Campaign) -> None:
 
 
 def _constraints(c: Campaign) -> None:
-    from .expressions import Constraint
-
     numeric = {n for n, p in c.parameters.items() if not isinstance(p, Categorical)}
     for text in c.constraints:
         names = Constraint(text).names
@@ -112,6 +111,32 @@ def _belief(c: Campaign) -> None:
             )
 
 
+def _guards(c: Campaign) -> None:
+    """The rules of a guard speak of parameters; an interlock speaks of the driver's live readings."""
+    named = {f"sources.{n}.guard": s.guard for n, s in c.sources.items() if s.guard is not None} | {"guard": c.guard}
+    for where, rules in named.items():
+        numeric = {n for n, p in c.parameters.items() if not isinstance(p, Categorical)}
+        for part in ("limits", "max_step", "max_rate"):
+            _known(f"{where}.{part}", getattr(rules, part), numeric, "numeric parameter")
+        for text in rules.forbidden:
+            _known(f"{where}.forbidden: {text!r}", Constraint(text).names, numeric, "numeric parameter")
+        if rules.safe_setting:
+            try:
+                c.space.check_achieved(rules.safe_setting)
+            except CampaignError as error:
+                raise CampaignError(f"{where}.safe_setting: {error}") from error
+
+
+def _policies(c: Campaign) -> None:
+    for name, s in c.sources.items():
+        unknown = sorted(set(s.approval.above) - set(c.cost_of(name)))
+        if unknown and s.cost is not None:
+            raise ValueError(
+                f"sources.{name}.approval.above.{unknown[0]}: the source costs no {unknown[0]!r}, so nobody would ever "
+                f"be asked; it costs {', '.join(c.cost_of(name))}"
+            )
+
+
 def _feasible(c: Campaign) -> None:
     if not c.constraints:
         return
@@ -152,7 +177,16 @@ def check_source(c: Campaign, name: str, cls: type[Source]) -> None:
         )
 
 
-RULES: tuple[Callable[[Campaign], None], ...] = (_names, _constraints, _goal, _budget, _belief, _feasible)
+RULES: tuple[Callable[[Campaign], None], ...] = (
+    _names,
+    _constraints,
+    _goal,
+    _budget,
+    _belief,
+    _guards,
+    _policies,
+    _feasible,
+)
 
 
 def _known(where: str, used: Iterable[str], known: set[str], what: str) -> None:

@@ -1,4 +1,4 @@
-"""The priorities, in one function: correct, stop, or propose; else wait.
+"""The priorities, in one function: correct, settle, stop, or propose; else wait.
 
 Laws:
     * ``decide`` is pure: same state, same event. Its randomness comes from (campaign seed, seq).
@@ -8,18 +8,36 @@ Laws:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Literal, cast
 
 import numpy as np
 
+from .approving import asks
 from .belief import Belief, Decider, prior_belief
 from .errors import BeliefError
+from .lifecycle import READ
+from .reach import within_reach
 from .records import Alternative as AlternativeRecord
-from .records import Assimilated, Forecast, Innovation, Proposed, Stopped, Trial, Why
+from .records import (
+    Assimilated,
+    Forecast,
+    Innovation,
+    Noted,
+    Paused,
+    Proposed,
+    Quarantined,
+    Refused,
+    Settled,
+    Stopped,
+    Trial,
+    Why,
+)
 from .space import Array
 from .state import State
-from .stopping import DEFAULT, MAX_FAILURES, Rule
+from .stopping import DEFAULT, Rule
+from .supervise import cancel, quarantine, settle, trip_breaker
 
 By = Literal["agent", "session"]  # who asked for the proposal
 INITIAL_SHARE = 0.25  # of the budget: what the initial design of all sources but the target may cost at most
@@ -27,14 +45,52 @@ MIN_RUNS = 3  # of a simulator with unknowns, before its emulator says anything
 MIN_COST_SHARE = 0.01  # of the dearest source: what costs nothing would otherwise be asked for ever
 
 
-def decide(state: State, *, stop: Rule = DEFAULT) -> Assimilated | Proposed | Stopped | None:
+Decision = Quarantined | Assimilated | Settled | Refused | Paused | Noted | Proposed | Stopped
+
+
+def decide(state: State, *, stop: Rule = DEFAULT) -> Decision | None:
     """The next event of the mind, or None: wait for the world."""
+    if state.stopped:
+        return None
     if state.fresh:
-        return assimilate(state)
+        return quarantine(state) or assimilate(state)
     verdict = stop.verdict(state)
+    urgent: Decision | None = settle(state) or cancel(state, is_over=_is_over(state, verdict))
+    if not urgent and not state.ending:
+        urgent = trip_breaker(state)
+    if urgent:
+        return urgent
     if verdict is not None:
-        return verdict if not state.running else None  # what runs is waited for; it has been paid
-    return propose(state, [s for s in state.campaign.sources if _has_slot(state, s)])
+        return None if _is_open(state) else verdict
+    return None if state.paused else _next_trial(state)
+
+
+def _is_open(state: State) -> bool:
+    """Whether something is waited for before the end: what runs, people's word, and what a driver may still know."""
+    is_asked = any(state.trials[n].doubt == "unasked" for n in state.doubts)
+    return bool(state.running or state.waiting or is_asked)
+
+
+def _next_trial(state: State) -> Proposed | None:
+    free = [s for s in state.campaign.sources if _has_slot(state, s)]
+    asked = [s for s in free if state.n_waiting(s) >= state.campaign.n_slots(s)]
+    found = propose(state, free)
+    if found is None and asked:  # the best waits for people; the rest need not
+        return propose(state, [s for s in free if s not in asked], without=asked)
+    return found
+
+
+def _is_over(state: State, verdict: Stopped | None) -> bool:
+    """Whether no further trial of the target can come, whatever becomes of those that are under way."""
+    if state.ending is not None:
+        return True
+    campaign, target = state.campaign, state.campaign.target
+    if verdict is None or state.n_running(target) or state.n_waiting(target):
+        return False
+    cost, spent = campaign.cost_of(target), state.spent
+    return any(
+        spent.get(r, 0.0) + cost.get(r, 0.0) > limit * (1 + 1e-9) for r, limit in campaign.budget_amounts.items()
+    )
 
 
 def assimilate(state: State) -> Assimilated:
@@ -57,25 +113,31 @@ def innovation(state: State, number: int) -> Innovation | None:
     """Reading minus forecast of one trial; None where nothing was forecast."""
     known = state.trials[number]
     forecast, reading = known.trial.forecast, known.reading
-    if reading is None or not forecast.mean:
+    if reading is None or not forecast.mean or known.innovation is not None:
         return None
-    difference = {r: reading.values[r] - forecast.mean[r] for r in forecast.mean}
-    z = {r: d / forecast.sd[r] for r, d in difference.items() if forecast.sd.get(r, 0.0) > 0}
+    difference = {r: _in_range(reading.values[r] - forecast.mean[r]) for r in forecast.mean}
+    z = {r: _in_range(d / forecast.sd[r]) for r, d in difference.items() if forecast.sd.get(r, 0.0) > 0}
     return Innovation(trial=number, source=known.trial.source, difference=difference, z=z)
 
 
-def propose(state: State, free: Sequence[str], *, by: By = "agent") -> Proposed | None:
+def _in_range(x: float) -> float:
+    """The number, or the largest there is: a reading of 1e308 is finite, and its distance may not be."""
+    return min(max(x, -sys.float_info.max), sys.float_info.max)
+
+
+def propose(state: State, free: Sequence[str], *, by: By = "agent", without: Sequence[str] = ()) -> Proposed | None:
     """The next trial.
 
     Args:
         state: with no fresh readings.
         free: the sources that could begin a trial now.
         by: "session" if somebody asked for a suggestion: then a busy source is no reason to wait.
+        without: sources that are not weighed.
 
     Returns:
         None where nothing is free, or where the best action is to wait for a source that is busy.
     """
-    affordable = [s for s in state.campaign.sources if is_usable(state, s)]
+    affordable = [s for s in state.campaign.sources if is_usable(state, s) and s not in without]
     free = [s for s in free if s in affordable]
     if not free:
         return None
@@ -99,7 +161,8 @@ def current_belief(state: State) -> Belief:
 
 def is_usable(state: State, source: str) -> bool:
     """Whether the budget holds a trial of it, and it has not failed too often in a row."""
-    is_broken = state.failures_in_a_row.get(source, 0) >= MAX_FAILURES
+    n_failures = state.failures_in_a_row.get(source, 0)
+    is_broken = source in state.resting or n_failures >= state.campaign.sources[source].on_failure.breaker
     return not is_broken and state.can_afford(state.campaign.cost_of(source))
 
 
@@ -154,7 +217,7 @@ def _is_initial_running(state: State) -> bool:
 
 
 def _has_slot(state: State, source: str) -> bool:
-    return state.n_running(source) < state.campaign.n_slots(source)
+    return state.n_running(source) < state.campaign.n_slots(source) and not state.is_held(source)
 
 
 def _initial_row(state: State, source: str) -> Array:
@@ -210,7 +273,7 @@ def _spent_elsewhere(state: State) -> float:
         known = state.trials[number]
         if known.trial.source != target:
             total += cost_share(state, known.trial.source)
-        elif known.status == "observed":
+        elif known.status in READ:
             break
     return total
 
@@ -224,8 +287,11 @@ def _proposed(
     alternatives: tuple[AlternativeRecord, ...] = (),
     *,
     by: By,
-) -> Proposed:
+) -> Proposed | None:
     setting = state.campaign.space.decode(row)
+    nearer = within_reach(state, source, setting)
+    if nearer != setting:
+        setting, why = nearer, why.model_copy(update={"text": f"{why.text}; as far towards it as the guard lets go"})
     trial = Trial(
         number=len(state.trials) + 1,
         source=source,
@@ -235,8 +301,12 @@ def _proposed(
         why=why,
         alternatives=alternatives,
         unknowns=belief.unknowns(source),
+        key=state.key,
     )
-    return Proposed(trial=trial, by=by)
+    reason = asks(state, trial) if by == "agent" else ""
+    if reason and state.n_waiting(source) >= state.campaign.n_slots(source):
+        return None  # people have enough of this source to look at
+    return Proposed(trial=trial, by=by, asks=reason)
 
 
 def forecast(state: State, belief: Belief, source: str, row: Array) -> Forecast:

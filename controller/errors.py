@@ -44,6 +44,17 @@ class OutcomeUnknown(SourceError):
     """A driver raises this when a command may have been carried out but no answer came."""
 
 
+class InvalidReading(SourceError):
+    """A driver raises this when the device answered and its answer must not be believed: overload, bad quality.
+
+    ``info`` is kept beside the trial: the raw reply, the quality.
+    """
+
+    def __init__(self, message: str, **info: object) -> None:
+        super().__init__(message)
+        self.info = info
+
+
 class LedgerError(ClosedLoopError):
     """Whoever keeps the ledger's file can mend it."""
 

@@ -1,7 +1,7 @@
 """The contract of all executors, and the one that runs in this process.
 
 Laws:
-    * Each submitted trial is answered exactly once: by ``Observed`` or by ``Failed``.
+    * Each submitted trial is answered exactly once: by ``Observed``, ``Failed`` or a guard's ``Refused``.
     * An instrument is commanded by one trial at a time and is never retried.
     * ``wait`` returns an event; it is the caller who writes it down.
     * Whatever a driver does, be it to raise, to hang or to die, never leaves ``wait`` as an exception.
@@ -20,8 +20,20 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from .errors import ClosedLoopError, SourceError
-from .perform import Answer, cancelled, connected, failed, never_begun, perform, text_of, timed_out
-from .records import AnyEvent, Failed, Observed, Trial
+from .guard_gate import DeviceGate
+from .guard_watch import GuardWatch
+from .perform import (
+    cancelled,
+    cannot_tell,
+    connected,
+    failed,
+    never_begun,
+    perform,
+    recovered,
+    text_of,
+    timed_out,
+)
+from .records import Answer, AnyEvent, Failed, Observed, Trial
 from .source import Binding
 
 Inbox = Callable[[], Sequence[AnyEvent]]  # what people and other programs posted since the last call
@@ -29,6 +41,7 @@ T = TypeVar("T")
 
 POLL_S = 0.2  # how often the inbox is looked into
 SAFE_S = 5.0  # how long an instrument may take to become safe or to close
+RECOVER_S = 60.0  # how long a device may take to say what became of a trial
 CONNECT_S = 30.0  # how long a source may take to connect again after a fault
 _LOG = logging.getLogger(__name__)
 
@@ -37,10 +50,41 @@ class Executor(ABC):
     """Whoever carries out trials; ``bindings`` are the sources it has, by name."""
 
     bindings: Mapping[str, Binding]
+    _mail: Mailbox
 
     @abstractmethod
     def submit(self, trial: Trial) -> None:
         """Begin a trial; return at once."""
+
+    @abstractmethod
+    def recover(self, trial: Trial) -> None:
+        """Ask the device what became of a trial in doubt; ``wait`` gives its reading, or ``Settled``."""
+
+    @property
+    @abstractmethod
+    def is_busy(self) -> bool:
+        """Whether an answer is under way, or expected by mail."""
+
+    def listen(self, patience_s: float | None) -> AnyEvent | None:
+        """The next word of people and other programs; None once patience has ended, which is None for ever."""
+        end = None if patience_s is None else time.monotonic() + patience_s
+        while True:
+            said = self.heard()
+            if said is not None or (end is not None and time.monotonic() >= end):
+                return said
+            time.sleep(POLL_S)
+
+    def expect(self, number: int) -> None:
+        """Somebody else carries this trial out; their answer comes by mail."""
+        self._mail.expect(number)
+
+    @abstractmethod
+    def hold(self) -> None:
+        """Answer every trial that is queued and not begun with ``Failed(cause="cancelled")``, at no cost."""
+
+    def heard(self) -> AnyEvent | None:
+        """What people, programs and guards said without having been asked; returns at once."""
+        return self._mail.next()
 
     @abstractmethod
     def wait(self) -> AnyEvent:
@@ -64,12 +108,12 @@ class Executor(ABC):
 
 
 class Mailbox:
-    """The answers of people and other programs, and the trials that wait for them."""
+    """The words of people and other programs, and the trials that wait for them."""
 
     def __init__(self, inbox: Inbox | None) -> None:
         self._inbox = inbox
         self._expected: set[int] = set()
-        self._early: dict[int, Answer] = {}  # came before its trial was submitted: after a crash, say
+        self._come: deque[AnyEvent] = deque()
         self._next_look = 0.0
 
     @property
@@ -88,20 +132,17 @@ class Mailbox:
         self._expected.discard(number)
         return was_expected
 
-    def take(self) -> list[AnyEvent]:
-        """What came in for the trials that wait; looks into the inbox every ``POLL_S``."""
-        if self._inbox is None or time.monotonic() < self._next_look:
-            return []
-        self._next_look = time.monotonic() + POLL_S
-        others: list[AnyEvent] = []
-        for event in self._inbox():
-            if isinstance(event, Observed | Failed):
-                self._early.setdefault(event.trial, event)
-            else:
-                others.append(event)
-        ripe = sorted(self._expected & self._early.keys())
-        self._expected.difference_update(ripe)
-        return others + [self._early.pop(number) for number in ripe]
+    def next(self) -> AnyEvent | None:
+        """One word, oldest first; looks into the inbox every ``POLL_S``."""
+        if not self._come and self._inbox is not None and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + POLL_S
+            self._come.extend(self._inbox())
+        if not self._come:
+            return None
+        said = self._come.popleft()
+        if isinstance(said, Observed | Failed):
+            self._expected.discard(said.trial)
+        return said
 
 
 def _begin(function: Callable[[], T]) -> Future[T]:
@@ -132,22 +173,39 @@ class InlineExecutor(Executor):
     """Trials run here, oldest first, inside ``wait``: for tests, notebooks and quick starts.
 
     A trial with a timeout runs in a thread. Python cannot stop a thread, so a driver that hangs is left
-    behind; use the Ray executor where that matters.
+    behind, and what it answers in the end is a late answer; use the Ray executor where that matters.
     """
 
-    def __init__(self, bindings: Mapping[str, Binding], *, inbox: Inbox | None = None) -> None:
+    def __init__(
+        self,
+        bindings: Mapping[str, Binding],
+        *,
+        inbox: Inbox | None = None,
+        gates: Callable[[Binding], DeviceGate | None] = lambda binding: None,
+    ) -> None:
         self.bindings = dict(bindings)
+        self._gates: dict[str, DeviceGate | None] = {}
+        self._guards = GuardWatch({}, {})
         self._sources: dict[str, Any] = {}
         self._queue: deque[Trial] = deque()
+        self._in_doubt: deque[Trial] = deque()
         self._ready: deque[AnyEvent] = deque()
+        self._left_behind: list[Future[Answer]] = []
         self._mail = Mailbox(inbox)
         try:
             for name, binding in self.bindings.items():
                 if not binding.cls.is_manual:
+                    self._gates[name] = gates(binding)
                     self._sources[name] = connected(binding)
+            self._guards = GuardWatch(self.bindings, self._gates)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether ``wait`` has something to answer with."""
+        return bool(self._ready or self._queue or self._in_doubt or self._mail.is_waiting)
 
     def submit(self, trial: Trial) -> None:
         """Queue a trial; ``wait`` runs it."""
@@ -156,55 +214,97 @@ class InlineExecutor(Executor):
         else:
             self._queue.append(trial)
 
+    def recover(self, trial: Trial) -> None:
+        """Ask the driver, inside ``wait``."""
+        self._in_doubt.append(trial)
+
     def wait(self) -> AnyEvent:
         """The next answer; runs the oldest trial if nothing else has answered."""
         while True:
-            self._ready.extend(self._mail.take())
+            said = self.heard()
+            if said is not None:
+                return said
             if self._ready:
                 return self._ready.popleft()
+            if self._in_doubt:
+                return self._recovered(self._in_doubt.popleft())
             if self._queue:
                 return self._run(self._queue.popleft())
             if not self._mail.is_waiting:
                 raise RuntimeError("nothing is in flight, so nothing can answer; submit a trial before wait")
             time.sleep(POLL_S)
 
+    def heard(self) -> AnyEvent | None:
+        """What people and guards said, and answers of drivers that were given up."""
+        return self._mail.next() or self._guards.word() or self._late()
+
     def cancel(self, number: int) -> None:
         """Give up a trial that has not begun."""
-        for trial in [t for t in self._queue if t.number == number]:
+        waiting = [t for t in self._queue if t.number == number]
+        for trial in waiting:
             self._queue.remove(trial)
-            self._ready.append(never_begun(cancelled(trial)))
-        if self._mail.forget(number):
-            given_up = Failed(trial=number, cause="error", message="cancelled by the controller")
-            self._ready.append(never_begun(given_up))
+        if waiting or self._mail.forget(number):
+            self._ready.append(never_begun(cancelled(number)))
+
+    def hold(self) -> None:
+        """Take back what is queued."""
+        self._ready.extend(never_begun(cancelled(trial.number)) for trial in self._queue)
+        self._queue.clear()
 
     def make_safe(self) -> None:
         """Bring every instrument to its safe state."""
         for name, source in self._sources.items():
-            if source.kind == "instrument":
+            gate = self._gates.get(name)
+            if source.kind == "instrument" and (gate is None or gate.is_ours()):
                 _is_done(f"{name} may not be safe", source.make_safe)
+                if gate is not None:
+                    gate.made_safe()
 
     def close(self) -> None:
         """Close every source."""
         while self._sources:
             name, source = self._sources.popitem()
             _is_done(f"{name} was not closed", source.close)
+        self._guards.close()
+        for gate in self._gates.values():
+            if gate is not None:
+                gate.close()
+        self._gates = {}
 
-    def _run(self, trial: Trial) -> Answer:
+    def _run(self, trial: Trial) -> AnyEvent:
         binding = self.bindings[trial.source]
         try:
             source = self._sources.get(trial.source) or self._renew(binding)
+            self._guards.before(trial.source)
         except ClosedLoopError as error:
-            return never_begun(failed(trial, "error", text_of(error)))
+            return never_begun(failed(trial, "error", text_of(error), binding=binding))
+        gate = self._gates.get(trial.source)
         if binding.timeout is None:
-            return perform(source, trial, binding)
-        future = _begin(lambda: perform(source, trial, binding))
-        deadline = time.monotonic() + binding.timeout
-        while not wait_for([future], max(0.0, min(POLL_S, deadline - time.monotonic()))).done:
-            if time.monotonic() >= deadline:
-                self._replace(binding)
-                return timed_out(trial, binding)
-            self._ready.extend(self._mail.take())
-        return future.result()
+            return perform(source, trial, binding, gate=gate)
+        future = _begin(lambda: perform(source, trial, binding, gate=gate))
+        if wait_for([future], binding.timeout).done:
+            return future.result()
+        self._left_behind.append(future)
+        self._replace(binding)
+        return timed_out(trial, binding)
+
+    def _late(self) -> AnyEvent | None:
+        """An answer of a driver that was given up."""
+        for future in [f for f in self._left_behind if f.done()]:
+            self._left_behind.remove(future)
+            if future.exception() is None and isinstance(future.result(), Observed):
+                return future.result()
+        return None
+
+    def _recovered(self, trial: Trial) -> AnyEvent:
+        binding = self.bindings[trial.source]
+        if binding.cls.is_manual:
+            return cannot_tell(trial, "a person answers for it")
+        try:
+            source = self._sources.get(trial.source) or self._renew(binding)
+            return _begin(lambda: recovered(source, trial, binding)).result(RECOVER_S)
+        except (ClosedLoopError, TimeoutError) as error:
+            return cannot_tell(trial, text_of(error) if str(error) else f"no answer within {RECOVER_S:g} s")
 
     def _replace(self, binding: Binding) -> None:
         old = self._sources.pop(binding.name)

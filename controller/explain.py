@@ -13,6 +13,8 @@ from .parameters import PARAMETER_KINDS
 
 Path = tuple[str | int, ...]  # the keys that lead to a place
 
+SECONDS = "is not a number of seconds; write 300, not '5 min'"
+
 # What pydantic says in words of its own, said in ours.
 RULES = {
     "union_tag_not_found": "is no parameter; write {{low: 0, high: 1}}, {{levels: [...]}} or {{choices: [...]}}",
@@ -26,7 +28,17 @@ RULES = {
     "model_type": "is not a mapping of keys to values",
     "finite_number": "is not a finite number; write one",
     "int_parsing": "is not a whole number; write one",
+    "int_type": "is not a whole number; write one",
+    "int_from_float": "is not a whole number; write one",
     "float_parsing": "is not a number; write one",
+    "float_type": "is not a number; write one",
+    "bool_parsing": "is neither true nor false; write one of the two",
+    "bool_type": "is neither true nor false; write one of the two",
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "literal_error": "is none of {expected}; write one of them",
 }
 
 
@@ -44,7 +56,7 @@ def explain(error: ValidationError, keys_of: Callable[[Path], Sequence[str]]) ->
 
 
 def _explain_one(e: Any, keys_of: Callable[[Path], Sequence[str]]) -> Problem:
-    path = tuple(p for p in e["loc"] if not _is_inner(p))
+    path = _path_of(e["loc"])
     where = ".".join(map(str, path))
     if e["type"] == "extra_forbidden":
         known = keys_of(path[:-1])
@@ -54,12 +66,19 @@ def _explain_one(e: Any, keys_of: Callable[[Path], Sequence[str]]) -> Problem:
     if e["type"] == "missing":
         return Problem(path, f"{where}: is missing; add it")
     known_rule = RULES.get(e["type"])
+    if path and str(path[-1]).endswith("_s") and e["type"] in ("float_parsing", "float_type"):
+        known_rule = SECONDS
     rule = known_rule.format(**e.get("ctx", {})) if known_rule else str(e["msg"]).removeprefix("Value error, ")
     has_value = e["type"] != "value_error" and not isinstance(e["input"], dict | list | tuple)
     value = f" = {str(e['input'])[:80]!r}" if has_value else ""
     return Problem(path, f"{where}{value}: {rule}" if where else rule)
 
 
-def _is_inner(part: str | int) -> bool:
-    """Whether pydantic put it into the path and no key of the file is called so."""
-    return isinstance(part, str) and (part in PARAMETER_KINDS or part in {"float", "int", "str"} or "(" in part)
+def _path_of(loc: Sequence[str | int]) -> Path:
+    """The keys of the file; pydantic puts the branch of a union among them."""
+    path = list(loc)
+    if path[:1] == ["parameters"] and len(path) > 2 and path[2] in PARAMETER_KINDS:
+        del path[2]
+    if len(path) > 2 and path[-1] in ("float", "int", "str"):
+        del path[-1]
+    return tuple(p for p in path if not (isinstance(p, str) and "(" in p))

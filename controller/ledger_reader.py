@@ -1,7 +1,7 @@
 """Reading a ledger, by the standard library alone, so that read-only commands start at once.
 
 Laws:
-    * A reader never changes the file and never stops a writer; ``post`` is the one door for others' answers.
+    * A reader never changes the file and never stops a writer; ``post`` is the one door for others' words.
     * Nothing here imports sqlmodel, sqlalchemy, torch or ray.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LedgerError
-from .ledger_schema import GENESIS, TRIGGERS, check_identity, check_version, row_hash
-from .records import AnyEvent, Failed, Observed, Started, dump_event, load_event
+from .ledger_rows import letters_of, loaded, uncollected
+from .ledger_schema import LETTER_KINDS, check_identity, check_version
+from .lifecycle import RUNNING, Status, TrialEvent, after
+from .records import AnyEvent, Approved, Failed, Observed, Refused, Started, dump_event, load_event
 
 _BUSY_S = 5.0
 
@@ -35,14 +37,6 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What ``verify`` found; ``seq`` is None where it is not about one event."""
-
-    seq: int | None
-    text: str
-
-
-@dataclass(frozen=True)
 class ResponseRow:
     """One response of one trial: the view ``reading``."""
 
@@ -52,6 +46,7 @@ class ResponseRow:
     forecast_mean: float | None
     forecast_sd: float | None
     z: float | None
+    is_set_aside: bool = False  # it was quarantined, and counts for nothing
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ class TrialRow:
 
     number: int
     source: str
-    state: str  # running, observed or failed
+    state: str  # as in ``lifecycle``
     setting: dict[str, Any]
     achieved: dict[str, Any]
     cost: dict[str, float]
@@ -69,10 +64,18 @@ class TrialRow:
     cause: str | None
     message: str | None
     readings: tuple[ResponseRow, ...] = ()
+    attempt: int = 1
+    asks: str = ""  # why a person had to approve it
+    approved_by: str | None = None
 
 
 @contextmanager
-def _open(path: str | Path, *, mode: str = "ro") -> Iterator[sqlite3.Connection]:
+def opened(path: str | Path, *, mode: str = "ro") -> Iterator[sqlite3.Connection]:
+    """A connection to a ledger, for the other files that hold SQL.
+
+    Raises:
+        LedgerError: if there is none, or SQLite cannot read it.
+    """
     file = Path(path).expanduser().resolve()
     if not file.is_file():
         raise LedgerError(f"there is no ledger {file}; correct --ledger, or start a campaign with 'closedloop run'")
@@ -90,9 +93,16 @@ def _open(path: str | Path, *, mode: str = "ro") -> Iterator[sqlite3.Connection]
 
 def _uri(file: Path, mode: str) -> str:
     has_wal = file.with_name(file.name + "-wal").exists()
-    # Without a WAL nobody writes; where we may not make one either, SQLite needs to be told that.
-    is_still = mode == "ro" and not has_wal and not os.access(file.parent, os.W_OK)
+    # Without a WAL nobody writes; where we may not make one either, SQLite needs to be told that. A file that keeps a
+    # rollback journal can be read as it is.
+    is_still = mode == "ro" and not has_wal and not os.access(file.parent, os.W_OK) and _keeps_wal(file)
     return f"{file.as_uri()}?mode={mode}" + ("&immutable=1" if is_still else "")
+
+
+def _keeps_wal(file: Path) -> bool:
+    """Byte 18 of a SQLite file: 2 where it has a write-ahead log."""
+    with file.open("rb") as stream:
+        return stream.read(19)[18:] == b"\x02"
 
 
 def _check(connection: sqlite3.Connection, file: Path, mode: str) -> None:
@@ -111,11 +121,20 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 
 def _campaigns(connection: sqlite3.Connection) -> list[str]:
-    rows = connection.execute("SELECT campaign FROM event WHERE seq = 1 ORDER BY time")
-    return [row[0] for row in rows]
+    """One step of the index a campaign: a ledger may have a million events."""
+    query = """WITH RECURSIVE name(x) AS (
+        SELECT min(campaign) FROM event
+        UNION ALL SELECT (SELECT min(campaign) FROM event WHERE campaign > x) FROM name WHERE x IS NOT NULL)
+        SELECT x FROM name JOIN event ON campaign = x AND seq = 1 ORDER BY time"""
+    return [row[0] for row in connection.execute(query)]
 
 
-def _choose(connection: sqlite3.Connection, path: object, campaign: str | None) -> str:
+def choose(connection: sqlite3.Connection, path: object, campaign: str | None) -> str:
+    """The campaign of that name, or the only one.
+
+    Raises:
+        LedgerError: if it is not there, or there are several and none is named.
+    """
     known = _campaigns(connection)
     listed = ", ".join(known) or "none"
     if campaign is None and len(known) == 1:
@@ -127,26 +146,38 @@ def _choose(connection: sqlite3.Connection, path: object, campaign: str | None) 
     return campaign
 
 
+def sqlite_version() -> str:
+    """The version of SQLite that this process reads with."""
+    return sqlite3.sqlite_version
+
+
 def campaigns(path: str | Path) -> list[str]:
     """The names of all campaigns, oldest first."""
-    with _open(path) as connection:
+    with opened(path) as connection:
         return _campaigns(connection)
 
 
-def events(path: str | Path, campaign: str | None = None) -> list[AnyEvent]:
-    """All events of a campaign; it need not be named where there is only one."""
-    with _open(path) as connection:
-        name = _choose(connection, path, campaign)
-        rows = connection.execute(
-            "SELECT payload, seq, time FROM event WHERE campaign = ? ORDER BY seq", (name,)
-        ).fetchall()
-    return [load_event(p, seq=seq, time=datetime.fromisoformat(time)) for p, seq, time in rows]
+def events(path: str | Path, campaign: str | None = None, *, after_seq: int = 0) -> list[AnyEvent]:
+    """All events of a campaign, or those after one; it need not be named where there is only one."""
+    with uncollected():
+        return list(stream(path, campaign, after_seq=after_seq))
+
+
+def stream(path: str | Path, campaign: str | None = None, *, after_seq: int = 0) -> Iterator[AnyEvent]:
+    """The same one by one, all of one moment, for ledgers that do not fit into memory."""
+    query = "SELECT payload, seq, time FROM event WHERE campaign = ? AND seq > ? ORDER BY seq"
+    with opened(path) as connection:
+        name = choose(connection, path, campaign)
+        connection.row_factory = None
+        connection.execute("BEGIN")
+        letters = letters_of(connection, name)
+        yield from loaded(connection.execute(query, (name, after_seq)), letters)
 
 
 def started(path: str | Path, campaign: str | None = None) -> Started:
     """The event that began a campaign: the declaration stands in it."""
-    with _open(path) as connection:
-        name = _choose(connection, path, campaign)
+    with opened(path) as connection:
+        name = choose(connection, path, campaign)
         payload, seq, time = connection.execute(
             "SELECT payload, seq, time FROM event WHERE campaign = ? AND seq = 1", (name,)
         ).fetchone()
@@ -156,23 +187,38 @@ def started(path: str | Path, campaign: str | None = None) -> Started:
     return event
 
 
+def declaration(path: str | Path, campaign: str | None = None) -> dict[str, Any]:
+    """The declaration of a campaign as it was last amended."""
+    query = """SELECT payload -> '$.campaign' FROM event WHERE campaign = ? AND kind IN ('started', 'amended')
+        ORDER BY seq DESC LIMIT 1"""
+    with opened(path) as connection:
+        (text,) = connection.execute(query, (choose(connection, path, campaign),)).fetchone()
+    declared: dict[str, Any] = json.loads(text)
+    return declared
+
+
 def trials(path: str | Path, campaign: str | None = None) -> list[TrialRow]:
     """One row a trial, with its readings, in order of number."""
-    with _open(path) as connection:
-        name = _choose(connection, path, campaign)
+    with opened(path) as connection:
+        name = choose(connection, path, campaign)
+        connection.execute("BEGIN")
         readings: dict[int, list[ResponseRow]] = {}
-        for row in connection.execute("SELECT * FROM reading WHERE campaign = ? ORDER BY trial", (name,)):
-            cells = {k: row[k] for k in ResponseRow.__dataclass_fields__}
-            readings.setdefault(row["trial"], []).append(ResponseRow(**cells))
+        for row in connection.execute("SELECT * FROM reading WHERE campaign = ? ORDER BY seq", (name,)):
+            readings.setdefault(row["trial"], []).append(_response_row(dict(row)))
         rows = connection.execute("SELECT * FROM trial WHERE campaign = ? ORDER BY number", (name,)).fetchall()
-    return [_trial_row(row, tuple(readings.get(row["number"], ()))) for row in rows]
+    return [_trial_row(dict(row), tuple(readings.get(row["number"], ()))) for row in rows]
 
 
-def _trial_row(row: sqlite3.Row, readings: tuple[ResponseRow, ...]) -> TrialRow:
+def _response_row(row: dict[str, Any]) -> ResponseRow:
+    cells = {k: row[k] for k in ("response", "value", "sd", "forecast_mean", "forecast_sd", "z")}
+    return ResponseRow(**cells, is_set_aside=bool(row.get("is_set_aside")))  # a ledger of schema 1 has no such column
+
+
+def _trial_row(row: dict[str, Any], readings: tuple[ResponseRow, ...]) -> TrialRow:
     return TrialRow(
         number=row["number"],
         source=row["source"],
-        state=row["state"],
+        state=_state(row),
         setting=json.loads(row["setting"]),
         achieved=json.loads(row["achieved"] or "{}"),
         cost=json.loads(row["cost"]),
@@ -181,13 +227,22 @@ def _trial_row(row: sqlite3.Row, readings: tuple[ResponseRow, ...]) -> TrialRow:
         cause=row["cause"],
         message=row["message"],
         readings=readings,
+        attempt=row.get("attempt", 1),
+        asks=row.get("asks", ""),
+        approved_by=row.get("approved_by"),
     )
+
+
+def _state(row: Mapping[str, Any]) -> Status:
+    """A trial's state; schema 1 knew "running", which nobody had to approve."""
+    state: Status = "approved" if row["state"] == "running" else row["state"]
+    return state
 
 
 def lease(path: str | Path, campaign: str | None = None) -> Holder | None:
     """Who holds the campaign's lease, or None. A holder that died still stands here until the next writer."""
-    with _open(path) as connection:
-        name = _choose(connection, path, campaign)
+    with opened(path) as connection:
+        name = choose(connection, path, campaign)
         row = connection.execute(
             "SELECT host, pid, started, heartbeat FROM lease WHERE campaign = ?", (name,)
         ).fetchone()
@@ -197,44 +252,76 @@ def lease(path: str | Path, campaign: str | None = None) -> Holder | None:
     return Holder(host, pid, datetime.fromisoformat(since), datetime.fromisoformat(beat))
 
 
-def post(path: str | Path, campaign: str | None, event: Observed | Failed) -> int:
-    """Leave an answer for the controller that holds the lease; it enters by the controller's ``append``.
+def post(path: str | Path, campaign: str | None, event: AnyEvent) -> int:
+    """Leave a word for the controller that holds the lease; it enters by the controller's ``append``.
 
     Returns:
-        The message's number in the inbox.
+        The letter's number in the inbox.
 
     Raises:
-        LedgerError: if the trial was never proposed or is answered already.
+        LedgerError: if only a controller may say this, or if it cannot happen to its trial as the ledger stands.
     """
-    with _open(path, mode="rw") as connection:
-        name = _choose(connection, path, campaign)
+    if event.kind not in LETTER_KINDS:
+        raise LedgerError(
+            f"{event.kind!r} is for a controller to say; others may say {', '.join(sorted(LETTER_KINDS))}"
+        )
+    with opened(path, mode="rw") as connection:
+        name = choose(connection, path, campaign)
         connection.execute("PRAGMA synchronous = FULL")
         connection.isolation_level = None
         connection.execute("BEGIN IMMEDIATE")
-        _check_open(connection, name, event.trial)
+        if isinstance(event, TrialEvent):
+            _check_open(connection, name, event)
         cursor = connection.execute(
             "INSERT INTO inbox (campaign, time, trial, payload) VALUES (?, ?, ?, ?)",
-            (name, datetime.now(UTC).isoformat(timespec="microseconds"), event.trial, dump_event(event)),
+            (name, datetime.now(UTC).isoformat(timespec="microseconds"), _trial_of(event), dump_event(event)),
         )
         connection.execute("COMMIT")
     return int(cursor.lastrowid or 0)
 
 
-def _check_open(connection: sqlite3.Connection, campaign: str, trial: int) -> None:
-    query = "SELECT number, state, source, proposed_by FROM trial WHERE campaign = ?"
-    rows = {row["number"]: row for row in connection.execute(query, (campaign,))}
-    states = {number: row["state"] for number, row in rows.items()}
-    if states.get(trial) != "running":
-        waiting = ", ".join(str(n) for n, state in sorted(states.items()) if state == "running") or "none"
+def _trial_of(event: AnyEvent) -> int | None:
+    return event.trial if isinstance(event, TrialEvent) else None
+
+
+def _check_open(connection: sqlite3.Connection, campaign: str, event: TrialEvent) -> None:
+    """Refuse what the table of ``lifecycle`` does not let happen, while the person who says it is still there."""
+    query = "SELECT * FROM trial WHERE campaign = ? AND number = ?"
+    row = connection.execute(query, (campaign, event.trial)).fetchone()
+    what = f"trial {event.trial} of campaign {campaign!r}"
+    if row is None:
+        raise LedgerError(f"{what} is not proposed{_open_ones(connection, campaign)}; correct the number")
+    state = _state(row)
+    if state == "unknown" and isinstance(event, Approved | Refused):
         raise LedgerError(
-            f"trial {trial} of campaign {campaign!r} is {states.get(trial, 'not proposed')}, so it takes no "
-            f"answer (trials that wait for one: {waiting}); correct the number"
+            f"{what} is in doubt: it may have been carried out. Say whether it is run again or given up (settled), or "
+            "what it gave (observed)"
         )
-    source = rows[trial]["source"]
-    if rows[trial]["proposed_by"] == "agent" and not _is_manual(connection, campaign, source):
+    if after(state, event) is None:
+        takes = "no answer" if isinstance(event, Observed | Failed) else f"no {event.kind!r}"
+        raise LedgerError(f"{what} is {state}, so it takes {takes}{_open_ones(connection, campaign)}")
+    if isinstance(event, Observed) and row["achieved"] is not None:
+        raise LedgerError(f"{what} has a reading, which was set aside; restore that one")
+    if isinstance(event, Observed | Failed) and state in RUNNING:
+        _check_answerer(connection, campaign, row)
+
+
+def _open_ones(connection: sqlite3.Connection, campaign: str) -> str:
+    """The newest trials that wait for people or for an answer, for a message."""
+    query = """SELECT number, state FROM trial WHERE campaign = ?1
+        AND number > (SELECT max(number) FROM trial WHERE campaign = ?1) - 1000"""
+    found = [(row["number"], _state(row)) for row in connection.execute(query, (campaign,))]
+    waiting = ", ".join(str(n) for n, state in sorted(found) if state in RUNNING) or "none"
+    asked = ", ".join(f"{n} ({state})" for n, state in sorted(found) if state in ("proposed", "unknown"))
+    return f" (trials that wait for one: {waiting}" + (f"; for a person: {asked})" if asked else ")")
+
+
+def _check_answerer(connection: sqlite3.Connection, campaign: str, row: sqlite3.Row) -> None:
+    source = row["source"]
+    if row["proposed_by"] == "agent" and not _is_manual(connection, campaign, source):
         raise LedgerError(
-            f"trial {trial} of campaign {campaign!r} runs on {source!r}, which answers by itself; only trials of a "
-            "manual instrument, or those that were asked for with 'suggest', are ingested"
+            f"trial {row['number']} of campaign {campaign!r} runs on {source!r}, which answers by itself; only trials "
+            "of a manual instrument, or those that were asked for with 'suggest', are ingested"
         )
 
 
@@ -247,58 +334,27 @@ def _is_manual(connection: sqlite3.Connection, campaign: str, source: str) -> bo
     return target is None or target.lower().split(":")[-1] == "manual"
 
 
-def verify(path: str | Path, campaign: str | None = None) -> list[Problem]:
-    """All that is wrong with a campaign's rows and with the file; an empty list is good news.
+def backup(path: str | Path, to: str | Path) -> None:
+    """Copy a ledger as it stands, also while controllers write; the copy is whole, or it is not there.
 
-    A row cut from the very end leaves no gap; compare the last hash with a copy kept elsewhere for that.
+    Leases stay behind: whoever writes the ledger does not write its copy.
+
+    Raises:
+        LedgerError: if the copy is there already, cannot be written or does not pass SQLite's own check.
     """
-    with _open(path) as connection:
-        name = _choose(connection, path, campaign)
-        rows = connection.execute("SELECT * FROM event WHERE campaign = ? ORDER BY seq", (name,)).fetchall()
-        integrity = [row[0] for row in connection.execute("PRAGMA integrity_check")]
-        there = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master WHERE type = 'trigger'")}
-    missing = [sql.split()[2] for sql in TRIGGERS if sql not in there]
-    return [
-        *sorted(_chain_problems(rows), key=lambda problem: problem.seq or 0),
-        *(Problem(None, f"trigger {t!r} was removed or changed: rows could be altered") for t in missing),
-        *(Problem(None, f"integrity_check: {text}") for text in integrity if text != "ok"),
-    ]
-
-
-def _chain_problems(rows: list[sqlite3.Row]) -> Iterator[Problem]:
-    before, last = GENESIS, 0
-    broken: list[tuple[sqlite3.Row, str]] = []
-    for row in rows:
-        if row["seq"] > last + 1:
-            gap = f"event {last + 1} is" if row["seq"] == last + 2 else f"events {last + 1} to {row['seq'] - 1} are"
-            yield Problem(last + 1, f"{gap} missing: removed")
-        elif _hash(row, before) != row["hash"]:
-            broken.append((row, before))
-        elif text := _column_problem(row):
-            yield Problem(row["seq"], text)
-        before, last = row["hash"], row["seq"]
-    for row, _ in broken:
-        yield Problem(row["seq"], _explain(row, [h for r, b in broken for h in (b, r["hash"])][:64], broken))
-
-
-def _hash(row: sqlite3.Row, before: str, seq: int | None = None) -> str:
-    cells = {name: row[name] for name in ("campaign", "time", "kind", "payload")}
-    return row_hash(before, seq=row["seq"] if seq is None else seq, **cells)
-
-
-def _column_problem(row: sqlite3.Row) -> str | None:
-    payload = json.loads(row["payload"])
-    trial = payload.get("trial")
-    number = trial["number"] if isinstance(trial, dict) else trial
-    if (payload["kind"], number) == (row["kind"], row["trial"]):
-        return None
-    return f"event {row['seq']}: the columns kind and trial do not say what its payload says: changed"
-
-
-def _explain(row: sqlite3.Row, befores: list[str], broken: list[tuple[sqlite3.Row, str]]) -> str:
-    seq = row["seq"]
-    near = {seq - 1, seq + 1} | {r["seq"] for r, _ in broken[:16]}
-    for place in sorted(near - {seq}):
-        if any(_hash(row, before, place) == row["hash"] for before in befores):
-            return f"event {seq} ({row['kind']}) was written as event {place}: re-ordered"
-    return f"event {seq} ({row['kind']}) does not follow from event {seq - 1}: changed or inserted"
+    target = Path(to).expanduser().resolve()
+    if target.exists():
+        raise LedgerError(f"backup {target} is there already, and is not overwritten; name another file")
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        with opened(path) as source, closing(sqlite3.connect(part, isolation_level=None)) as copy:
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, until a controller opens it
+            copy.execute("DELETE FROM lease")
+            damage = [text for (text,) in copy.execute("PRAGMA integrity_check") if text != "ok"]
+        if damage:
+            raise LedgerError(f"backup of {path} is damaged ({damage[0]}), as the ledger is; see 'closedloop verify'")
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

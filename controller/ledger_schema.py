@@ -3,7 +3,8 @@
 Laws:
     * A migration that was released is never edited; a change is a new one at the end.
     * ``event`` only grows: the file itself refuses UPDATE, DELETE and any ``seq`` but the next.
-    * A trial is proposed once and answered once: two unique indexes hold it.
+    * A trial is proposed once and observed once: a unique index holds it. It may fail, be in doubt, be run
+      again and be observed late; what may follow what is ``lifecycle``'s, and the view ``trial`` says the same.
     * A row's hash covers the hash before it, so nothing behind the last row can change unseen.
 """
 
@@ -12,9 +13,13 @@ from __future__ import annotations
 import hashlib
 
 from .errors import LedgerError
+from .ledger_views import LIFE_VIEWS
 
 APPLICATION_ID = 0x636C6F6F  # "cloo": `file closedloop.db` tells it from any other SQLite file
 GENESIS = "0" * 64  # the hash before the first event
+LETTER_KINDS = frozenset(  # what may be left in the inbox: what people and instruments say, not what the agent decides
+    "observed failed approved refused settled quarantined restored paused resumed ending amended".split()
+)
 
 _TABLES = (
     """CREATE TABLE event (
@@ -81,13 +86,37 @@ _VIEWS = (
         FROM event WHERE kind = 'proposed'""",
 )
 
-MIGRATIONS: list[tuple[str, ...]] = [(*_TABLES, *TRIGGERS, *_VIEWS)]  # number n leads to schema version n
+_LIFE = (
+    "DROP INDEX event_answered",
+    "DROP INDEX event_proposed",
+    # One index for what three could hold, for each costs every append: a trial's events, one of them its proposal and
+    # at most one its reading.
+    """CREATE UNIQUE INDEX event_of_trial ON event
+        (campaign, trial, CASE kind WHEN 'proposed' THEN -1 WHEN 'observed' THEN 0 ELSE seq END)
+        WHERE trial IS NOT NULL""",
+    # An instrument has one controller in all campaigns of the file; its token only grows, and outlives the lease.
+    """CREATE TABLE fence (
+        device TEXT PRIMARY KEY, token INTEGER NOT NULL, campaign TEXT NOT NULL, lease TEXT NOT NULL)""",
+    # Where a campaign stood after an event, for `status`; believed only while that event has that hash.
+    """CREATE TABLE digest (
+        campaign TEXT NOT NULL, seq INTEGER NOT NULL, hash TEXT NOT NULL, n_scored INTEGER NOT NULL,
+        sums TEXT NOT NULL, payload TEXT, PRIMARY KEY (campaign, seq)) WITHOUT ROWID""",
+)
+
+MIGRATIONS: list[tuple[str, ...]] = [  # number n leads to schema version n
+    (*_TABLES, *TRIGGERS, *_VIEWS),
+    (*_LIFE, *LIFE_VIEWS),
+]
 
 
 def row_hash(before: str, campaign: str, *, seq: int, time: str, kind: str, payload: str) -> str:
     """The hash of one event; each part goes in with its length, so no two rows read alike."""
-    parts = (before, campaign, str(seq), time, kind, payload)
-    return hashlib.sha256("".join(f"{len(p)}:{p}" for p in parts).encode()).hexdigest()
+    number = str(seq)
+    text = (
+        f"{len(before)}:{before}{len(campaign)}:{campaign}{len(number)}:{number}"
+        f"{len(time)}:{time}{len(kind)}:{kind}{len(payload)}:{payload}"
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_identity(path: object, *, application_id: int, version: int, n_tables: int) -> None:

@@ -2,161 +2,170 @@
 
 Laws:
     * A driver that raises, exits or returns nonsense gives ``Failed``, never an exception.
+    * Only what may be repeated is tried again; a command is sent only where the gate beside the device lets it.
     * A reading that leaves here is finite, complete and can be written as JSON.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import traceback
-from collections.abc import Mapping
-from numbers import Real
+from contextlib import suppress
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from .errors import CampaignError, ClosedLoopError, OutcomeUnknown, SourceError
-from .records import Failed, Observed, Reading, Trial, dump_event
-from .source import Binding, Source
-from .space import Space
-
-Answer = Observed | Failed
-MAX_TEXT = 2000  # characters of a driver's message that are kept
+from .errors import CampaignError, ClosedLoopError, InvalidReading, OutcomeUnknown, SourceError
+from .reading import MAX_TEXT, clean, plain, problems_of, reading_of, short
+from .records import Answer, Cause, Failed, Observed, Reading, Refused, Settled, Trial, dump_event
+from .secret import mask
+from .source import Binding, NotStarted, Source, Unknown
 
 
-def perform(source: Source, trial: Trial, binding: Binding) -> Answer:
+class Gate(Protocol):
+    """What stands between a trial and its device, whatever the mind says."""
+
+    def refuse(self, trial: Trial) -> Refused | None:
+        """Why the command is not sent; asked immediately before it, and remembers the setting if it is.
+
+        Raises:
+            SourceError: if this controller may not command the device at all.
+        """
+
+    def reached(self) -> None:
+        """The driver answered the command: the device is where it was told to be."""
+
+
+def perform(source: Source, trial: Trial, binding: Binding, *, gate: Gate | None = None) -> Answer:
     """Run one trial: whatever the driver does becomes exactly one answer."""
+    if binding.is_repeatable and binding.on_failure.retries:
+        return _retried(source, trial, binding, gate)
+    return _once(source, trial, binding, gate)
+
+
+def _retried(source: Source, trial: Trial, binding: Binding, gate: Gate | None) -> Answer:
+    """Again after an error, with growing pauses: only for what may be repeated."""
+    import tenacity
+
+    policy = binding.on_failure
+    attempts = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(policy.retries + 1),
+        wait=tenacity.wait_exponential(multiplier=policy.backoff_s, max=60.0),
+        retry=tenacity.retry_if_result(lambda a: isinstance(a, Failed) and a.cause == "error"),
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+    )
+    answer: Answer = attempts(_once, source, trial, binding, gate)
+    return answer
+
+
+def _once(source: Source, trial: Trial, binding: Binding, gate: Gate | None) -> Answer:
+    """One command, if the gate lets it through."""
+    try:
+        refused = gate.refuse(trial) if gate else None
+    except ClosedLoopError as error:
+        return never_begun(failed(trial, "error", text_of(error), binding=binding))
+    if refused is not None:
+        return refused
+    answer = _commanded(source, trial, binding)
+    if gate and isinstance(answer, Observed):
+        with suppress(ClosedLoopError):  # taken from us meanwhile: whoever has it counts from both places
+            gate.reached()
+    return answer
+
+
+def _commanded(source: Source, trial: Trial, binding: Binding) -> Answer:
     try:
         answer = _command(source, trial, binding)
     except KeyboardInterrupt:
         raise
     except OutcomeUnknown as error:
-        return failed(trial, "unknown", text_of(error))
+        return failed(trial, "unknown", text_of(error), binding=binding)
+    except InvalidReading as error:
+        return _invalid(trial, error, binding)
     except BaseException as error:  # a driver may even call sys.exit
         if isinstance(error, ValidationError) and error.title == Reading.__name__:
-            return failed(trial, "invalid", _clean(f"{binding.name!r} made no Reading: {_problems(error)}"))
-        return failed(trial, "error", text_of(error))
+            words = clean(f"{binding.name!r} made no Reading: {problems_of(error)}")
+            return failed(trial, "invalid", words, binding=binding)
+        return failed(trial, "unknown" if _is_cut_link(error, binding) else "error", text_of(error), binding=binding)
+    return _answered(answer, trial, binding)
+
+
+def _is_cut_link(error: BaseException, binding: Binding) -> bool:
+    """Whether a driver's connection went away in the middle; one that was refused had carried nothing."""
+    is_cut = isinstance(error, ConnectionError | TimeoutError | EOFError)
+    return binding.kind == "instrument" and is_cut and not isinstance(error, ConnectionRefusedError)
+
+
+def _invalid(trial: Trial, error: InvalidReading, binding: Binding) -> Failed:
+    info = {clean(str(k)): plain(v) for k, v in error.info.items()}
+    return failed(trial, "invalid", text_of(error), binding=binding).model_copy(update={"info": info})
+
+
+def _answered(answer: object, trial: Trial, binding: Binding) -> Observed | Failed:
     try:
         reading = reading_of(answer, binding.responses, what=repr(binding.name), space=binding.space)
         observed = Observed(trial=trial.number, reading=reading)
         dump_event(observed)  # what cannot be written must not get as far as the ledger
     except (CampaignError, ValueError) as error:
-        return failed(trial, "invalid", _clean(str(error)))
+        raw = {"answer": short(answer)}  # kept, so that a person can see what the device said
+        return failed(trial, "invalid", clean(str(error)), binding=binding).model_copy(update={"info": raw})
     return observed
+
+
+def recovered(source: Any, trial: Trial, binding: Binding) -> Observed | Failed | Settled:
+    """What the driver says of a trial in doubt; it asks the device and commands nothing."""
+    try:
+        answer = source.recover(trial)
+    except KeyboardInterrupt:
+        raise
+    except InvalidReading as error:
+        return _invalid(trial, error, binding)
+    except BaseException as error:
+        answer = Unknown(f"'recover' failed: {text_of(error)}")
+    if isinstance(answer, NotStarted):
+        return Settled(trial=trial.number, outcome="not_started", by="driver", text=clean(answer.text))
+    if isinstance(answer, Unknown):
+        return cannot_tell(trial, answer.text)
+    return _answered(answer, trial, binding)
+
+
+def cannot_tell(trial: Trial, text: str) -> Settled:
+    """The driver does not know what became of a trial."""
+    return Settled(trial=trial.number, outcome="unknown", by="driver", text=clean(text))
 
 
 def _command(source: Any, trial: Trial, binding: Binding) -> object:
     setting = dict(trial.setting)  # a driver may change what it is given
     if binding.kind == "instrument":
+        source.begin(trial)
         return source.measure(setting)
     return source.run(setting, trial.unknowns)
-
-
-def reading_of(answer: object, responses: tuple[str, ...], *, what: str, space: Space | None = None) -> Reading:
-    """The reading that a driver or a person means; keys that are no responses are kept as ``info``.
-
-    Args:
-        answer: a dict of responses, or a ``Reading``.
-        responses: what the reading must hold; empty: all that it holds.
-        what: who answered, for the message.
-        space: what may be said to have been achieved; anything if absent.
-
-    Raises:
-        CampaignError: if it is neither, if a response is missing, or if a number is not a finite number; if the
-            achieved setting is none of the space.
-    """
-    if isinstance(answer, Reading):
-        values, info = dict(answer.values), dict(answer.info)
-    elif isinstance(answer, Mapping):
-        values, info = dict(answer), {}
-    else:
-        raise CampaignError(f"{what} returned {_short(answer)}; return a dict of responses or a Reading")
-    wanted = responses or tuple(values)
-    missing = [r for r in wanted if r not in values]
-    if missing:
-        raise CampaignError(f"{what} returned {sorted(map(str, values))} without {missing}; return each response")
-    clean = {str(r): _number(values.pop(r), what, f"{r}") for r in wanted}
-    info = {_clean(str(k)): _plain(v) for k, v in {**values, **info}.items()}
-    if not isinstance(answer, Reading):
-        return Reading(values=clean, info=info)
-    for part, numbers in (("sd", answer.sd), ("achieved", answer.achieved), ("cost", answer.cost)):
-        for key, x in numbers.items():
-            if isinstance(x, float):
-                _number(x, what, f"{part} of {key}")
-    try:
-        achieved = dict(answer.achieved) if space is None else space.check_achieved(answer.achieved)
-    except CampaignError as error:
-        raise CampaignError(f"{what}: {error}") from error
-    return answer.model_copy(update={"values": clean, "info": info, "achieved": achieved})
-
-
-def _problems(error: ValidationError) -> str:
-    found = error.errors(include_url=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, e['loc']))}={_short(e['input'])}: {e['msg']}" for e in found[:5])
-
-
-def _number(value: Any, what: str, name: str) -> float:
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):
-        value = value.item()  # NumPy and torch
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise CampaignError(f"{what} returned {name}={_short(value)}; a response is one number")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise CampaignError(f"{what} returned {name}={_short(value)}, which is not finite; raise an error instead")
-    return number
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON keeps it, or its text: what is not modelled must not spoil the ledger."""
-    plain = value.tolist() if hasattr(value, "tolist") else value
-    try:
-        return json.loads(_sound(json.dumps(plain, allow_nan=False, ensure_ascii=False)))
-    except (TypeError, ValueError, RecursionError):
-        return _short(value)
-
-
-def _short(value: object) -> str:
-    try:
-        text = repr(value)
-    except Exception:
-        text = "a value that cannot be printed"
-    return _clean(f"{text[:200]} ({type(value).__name__})")
-
-
-def _clean(text: str) -> str:
-    return _sound(text)[:MAX_TEXT]
-
-
-def _sound(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written down
 
 
 def text_of(error: BaseException) -> str:
     """What an exception says and where it was raised, short enough for the ledger."""
     try:
-        said = str(error)
+        said = mask(str(error))
     except Exception:
         said = "its message cannot be printed"
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({PurePath(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     name = "" if isinstance(error, ClosedLoopError) else f"{type(error).__name__}: "
-    return _clean(f"{name}{said[: MAX_TEXT - 200]}{where}")
+    return clean(f"{name}{said[: MAX_TEXT - 200]}{where}")
 
 
-def failed(trial: Trial, cause: Literal["error", "invalid", "timeout", "crashed", "unknown"], message: str) -> Failed:
-    """The answer of a trial that gave no reading."""
-    return Failed(trial=trial.number, cause=cause, message=message)
+def failed(trial: Trial, cause: Cause, message: str, *, binding: Binding) -> Failed:
+    """The answer of a trial that gave no reading; in doubt, where an action was cut off that may not be repeated."""
+    is_cut_off = cause in ("timeout", "crashed", "unknown")
+    return Failed(
+        trial=trial.number, cause=cause, message=message, is_in_doubt=is_cut_off and not binding.is_repeatable
+    )
 
 
 def timed_out(trial: Trial, binding: Binding) -> Failed:
     """The answer of a trial that took too long."""
     rule = f"no answer within {binding.timeout:g} s, the timeout of source {binding.name!r}"
-    return failed(trial, "timeout", f"{rule}; look why it hangs, or raise its timeout")
+    return failed(trial, "timeout", f"{rule}; look why it hangs, or raise its timeout", binding=binding)
 
 
 def never_begun(answer: Failed) -> Failed:
@@ -164,9 +173,9 @@ def never_begun(answer: Failed) -> Failed:
     return answer.model_copy(update={"cost": {}})
 
 
-def cancelled(trial: Trial) -> Failed:
+def cancelled(number: int) -> Failed:
     """The answer of a trial that was given up."""
-    return failed(trial, "error", "cancelled by the controller")
+    return Failed(trial=number, cause="cancelled", message="cancelled by the controller")
 
 
 def connected(binding: Binding) -> Source:
@@ -185,6 +194,6 @@ def connected(binding: Binding) -> Source:
             raise
         raise SourceError(
             f"source {binding.name!r} cannot be connected: {text_of(error)}; check that it is there and its "
-            f"settings {_short(dict(binding.settings))}"
+            f"settings {short(dict(binding.settings))}"
         ) from error
     return source

@@ -27,6 +27,7 @@ def _finite(x: float) -> float:
 Finite = Annotated[float, AfterValidator(_finite)]
 Amount = Annotated[Finite, Field(ge=0)]
 Cost = dict[str, Amount]  # by resource; time in seconds
+Cause = Literal["error", "invalid", "timeout", "crashed", "unknown", "cancelled"]
 
 
 class Record(BaseModel):
@@ -75,6 +76,7 @@ class Trial(Record):
     cost: Cost = {}
     why: Why = Why(text="")
     alternatives: tuple[Alternative, ...] = ()
+    key: str = ""  # of its campaign: with the number a name that a device can remember the trial by
     unknowns: dict[str, tuple[Finite, ...]] = {}  # a simulator's unknowns, one value a member
 
 
@@ -108,6 +110,7 @@ class Event(Record):
     v: Literal[1] = 1
     seq: int = 0
     time: datetime | None = None
+    letter: int | None = None  # the inbox message it came by; ``append`` marks that one as taken
 
 
 class Started(Event):
@@ -116,14 +119,44 @@ class Started(Event):
     kind: Literal["started"] = "started"
     campaign: dict[str, Any]
     provenance: dict[str, str] = {}
+    key: str = ""  # tells this run of the campaign from any other, on a device that remembers runs
 
 
 class Proposed(Event):
-    """The next trial. It is written before the source is commanded."""
+    """The next trial. It is approved with this, unless ``asks`` says why a person must approve it first."""
 
     kind: Literal["proposed"] = "proposed"
     trial: Trial
     by: Literal["agent", "session", "person"] = "agent"
+    asks: str = ""
+
+
+class Approved(Event):
+    """A person lets a trial go ahead, perhaps at another setting."""
+
+    kind: Literal["approved"] = "approved"
+    trial: int
+    by: str
+    setting: Setting = {}  # what the person changed of it
+    forecast: Forecast | None = None  # of the changed setting
+
+
+class Refused(Event):
+    """A trial does not go ahead: a person, the agent or the guard of its source says no. It was never begun."""
+
+    kind: Literal["refused"] = "refused"
+    trial: int
+    by: str
+    reason: str
+    rule: str = ""  # the guard's rule that the setting breaks: it is learned as a constraint
+
+
+class Acting(Event):
+    """The source is about to be commanded. Without an answer to this, the outcome is unknown."""
+
+    kind: Literal["acting"] = "acting"
+    trial: int
+    attempt: int = 1
 
 
 class Observed(Event):
@@ -139,9 +172,43 @@ class Failed(Event):
 
     kind: Literal["failed"] = "failed"
     trial: int
-    cause: Literal["error", "invalid", "timeout", "crashed", "unknown"]
+    cause: Cause
     message: str
     cost: Cost | None = None  # what it really cost; None: what was declared
+    is_in_doubt: bool = False  # it may have been carried out all the same, and may not be repeated blindly
+    info: dict[str, Any] = {}  # what the device said, where no reading could be made of it
+
+
+class Settled(Event):
+    """What becomes of a trial whose outcome was unknown.
+
+    The driver was asked (``not_started``: it may run; ``unknown``: it cannot tell), then the campaign's rule or
+    a person decides (``rerun``, ``abandoned``; ``asked``: a person's word is waited for).
+    """
+
+    kind: Literal["settled"] = "settled"
+    trial: int
+    outcome: Literal["not_started", "unknown", "rerun", "abandoned", "asked"]
+    by: str
+    text: str = ""
+
+
+class Quarantined(Event):
+    """A reading is kept from the belief; it stays in the ledger."""
+
+    kind: Literal["quarantined"] = "quarantined"
+    trial: int
+    by: str
+    reason: str
+
+
+class Restored(Event):
+    """A reading that was quarantined counts again."""
+
+    kind: Literal["restored"] = "restored"
+    trial: int
+    by: str
+    reason: str = ""
 
 
 class Assimilated(Event):
@@ -159,6 +226,42 @@ class Noted(Event):
 
     kind: Literal["noted"] = "noted"
     text: str
+    rests: str = ""  # a source that is left alone from now on, until somebody resumes
+
+
+class Paused(Event):
+    """No trial begins until ``Resumed``; what runs goes on."""
+
+    kind: Literal["paused"] = "paused"
+    by: str
+    reason: str
+
+
+class Resumed(Event):
+    """Trials begin again; sources that failed in a row get another chance."""
+
+    kind: Literal["resumed"] = "resumed"
+    by: str
+    reason: str = ""
+
+
+class Ending(Event):
+    """The campaign is to end: when what runs has ended, or (``abort``) now, with every instrument made safe."""
+
+    kind: Literal["ending"] = "ending"
+    by: str
+    mode: Literal["stop", "abort"] = "stop"
+    reason: str = ""
+
+
+class Amended(Event):
+    """The declaration changes in mid-campaign; the readings so far are kept."""
+
+    kind: Literal["amended"] = "amended"
+    by: str
+    changes: dict[str, Any]  # by dotted key, e.g. {"budget.money": 400}
+    campaign: dict[str, Any] = {}  # the declaration from now on
+    reason: str = ""
 
 
 class Stopped(Event):
@@ -170,14 +273,33 @@ class Stopped(Event):
 
 
 AnyEvent = Annotated[
-    Started | Proposed | Observed | Failed | Assimilated | Noted | Stopped, Field(discriminator="kind")
+    Started
+    | Proposed
+    | Approved
+    | Refused
+    | Acting
+    | Observed
+    | Failed
+    | Settled
+    | Quarantined
+    | Restored
+    | Assimilated
+    | Paused
+    | Resumed
+    | Ending
+    | Amended
+    | Noted
+    | Stopped,
+    Field(discriminator="kind"),
 ]
+Answer = Observed | Failed | Refused | Settled  # what the hands may say of a trial
 EVENT: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+_STAMPS = {"seq", "time", "letter"}
 
 
 def dump_event(event: Event) -> str:
-    """The event as canonical JSON, without ``seq`` and ``time``, which the ledger keeps in columns."""
-    return event.model_dump_json(exclude={"seq", "time"})
+    """The event as canonical JSON, without its stamps, which the ledger keeps in columns."""
+    return event.model_dump_json(exclude=_STAMPS)
 
 
 def load_event(payload: str, *, seq: int, time: datetime) -> AnyEvent:

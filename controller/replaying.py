@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .campaign import Campaign
 from .errors import LedgerError
-from .records import AnyEvent, Assimilated, Proposed, Started, Stopped
+from .records import AnyEvent, Assimilated, Noted, Paused, Proposed, Quarantined, Refused, Settled, Started, Stopped
 
 if TYPE_CHECKING:
     from .state import State
@@ -41,7 +41,8 @@ def recompute(events: Sequence[AnyEvent]) -> Iterator[Recomputed]:
     Raises:
         LedgerError: if the ledger does not begin with a declaration, or if an event cannot follow.
     """
-    from .state import State, evolve
+    from .evolve import evolve
+    from .state import State
 
     state = State(_declared(events))
     for event in events:
@@ -67,7 +68,10 @@ def _declared(events: Sequence[AnyEvent]) -> Campaign:
 
 def _is_decision(event: AnyEvent) -> bool:
     is_own = isinstance(event, Proposed) and event.by != "person"
-    return is_own or isinstance(event, Assimilated | Stopped)
+    by = {Quarantined: "agent", Refused: "agent", Settled: "rule", Paused: "breaker"}.get(type(event))
+    is_breaker = isinstance(event, Noted) and bool(event.rests)
+    is_signed = by is not None and getattr(event, "by", "") == by
+    return is_own or is_breaker or is_signed or isinstance(event, Assimilated | Stopped)
 
 
 def _compared(event: AnyEvent, again: AnyEvent | None) -> Recomputed:
@@ -85,7 +89,7 @@ def _content(event: AnyEvent) -> dict[str, Any]:
     if isinstance(event, Proposed):
         trial = event.trial.model_dump(mode="json", exclude={"why", "alternatives"})
         return {**trial, "gain": event.trial.why.gain}
-    return event.model_dump(mode="json", exclude={"v", "seq", "time"})
+    return event.model_dump(mode="json", exclude={"v", "seq", "time", "letter"})
 
 
 def _smallest_gain(event: AnyEvent) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -10,11 +10,14 @@ from typing import Any, Self
 from .campaign import Campaign
 from .campaign_run import Best, best_of, check_same, start
 from .decide import assimilate, current_belief, forecast, propose
+from .entry import enter
 from .errors import CampaignError, ClosedLoopError
+from .evolve import replay, why_not
 from .ledger import Ledger
-from .perform import reading_of
-from .records import Failed, Observed, Proposed, Reading, Setting, Trial, Why
-from .state import State, evolve, replay
+from .reading import reading_of
+from .records import AnyEvent, Failed, Observed, Proposed, Reading, Setting, Trial, Why
+from .state import State
+from .supervise import quarantine
 
 
 class Session:
@@ -30,9 +33,10 @@ class Session:
         campaign = campaign.resolve()
         self._book = Ledger.open(ledger, campaign.name)
         try:
-            check_same(campaign, self._book)
-            self.state: State = replay(campaign, self._book.events())
-            if not self.state.is_started:
+            events = self._book.events()
+            check_same(campaign, events)
+            self.state: State = replay(campaign, events)
+            if not self.state.key:
                 self.state = start(self.state, self._book)
             self._take_mail()
         except BaseException:
@@ -77,6 +81,7 @@ class Session:
         source = self._known(source)
         if n < 1:
             raise CampaignError(f"n = {n}: ask for at least one suggestion")
+        self._check_open_to_suggestions(source)
         self._check_affordable(source, n)
         return tuple(self._suggest_one(source) for _ in range(n))
 
@@ -92,16 +97,17 @@ class Session:
                 that are no responses are kept as ``info``.
         """
         self._take_mail()
-        self._check_pending(trial)
         reading = self._reading(answer, what=f"trial {trial}")
+        self._check_open(Observed(trial=trial, reading=reading))
         self._append(Observed(trial=trial, reading=reading))
-        self._append(assimilate(self.state))
+        self._learn()
 
     def fail(self, trial: int, reason: str) -> None:
         """Record that a trial gave nothing."""
         self._take_mail()
-        self._check_pending(trial)
-        self._append(Failed(trial=trial, cause="error", message=reason))
+        failure = Failed(trial=trial, cause="error", message=reason)
+        self._check_open(failure)
+        self._append(failure)
 
     def add(self, setting: Setting, answer: Mapping[str, Any] | Reading, *, source: str | None = None) -> Trial:
         """Record an experiment that the agent did not suggest; it is forecast before it is assimilated.
@@ -127,10 +133,11 @@ class Session:
             forecast=forecast(self.state, belief, source, campaign.space.encode(checked)),
             cost=campaign.cost_of(source),
             why=Why(text="a person's own experiment"),
+            key=self.state.key,
         )
         self._append(Proposed(trial=trial, by="person"))
         self._append(Observed(trial=trial.number, reading=reading))
-        self._append(assimilate(self.state))
+        self._learn()
         return trial
 
     def _suggest_one(self, source: str) -> Trial:
@@ -140,6 +147,21 @@ class Session:
             raise ClosedLoopError(f"no suggestion: {source!r} failed {n_failed} times in a row; repair it first")
         self._append(event)
         return event.trial
+
+    def _check_open_to_suggestions(self, source: str) -> None:
+        state = self.state
+        if state.paused:
+            raise ClosedLoopError(
+                f"no suggestion: paused by {state.paused.by} ({state.paused.reason}); resume it first"
+            )
+        if state.ending:
+            raise ClosedLoopError(f"no suggestion: {state.ending.by} asked for the end; begin another campaign")
+        doubts = [n for n in state.doubts if state.trials[n].trial.source == source]
+        if doubts:
+            raise ClosedLoopError(
+                f"no suggestion: whether trial {doubts[0]} was carried out on {source!r} is unknown; ingest it, "
+                "or approve or refuse it first"
+            )
 
     def _check_affordable(self, source: str, n: int) -> None:
         """All n or none, so that no suggestion is written that nobody is told of."""
@@ -163,10 +185,13 @@ class Session:
     def _take_mail(self) -> None:
         """Enter what other processes posted while this session holds the lease."""
         for event in self._book.inbox():
-            if isinstance(event, Observed | Failed) and event.trial in self.state.running:
-                self._append(event)
-        if self.state.fresh:
-            self._append(assimilate(self.state))
+            self._append(event)
+        self._learn()
+
+    def _learn(self) -> None:
+        """Correct the belief by what is fresh, outliers set aside."""
+        while self.state.fresh:
+            self._append(quarantine(self.state) or assimilate(self.state))
 
     def _reading(self, answer: Mapping[str, Any] | Reading, *, what: str) -> Reading:
         try:
@@ -174,11 +199,11 @@ class Session:
         except ValueError as error:
             raise CampaignError(str(error)) from error
 
-    def _check_pending(self, trial: int) -> None:
-        if trial not in self.state.running:
-            known: Sequence[int] = self.state.running
-            why = "was answered before" if trial in self.state.trials else "was never proposed"
-            raise CampaignError(f"trial {trial} {why}; pending: {', '.join(map(str, known)) or 'none'}")
+    def _check_open(self, answer: Observed | Failed) -> None:
+        """Refuse a second answer; a late one, to a trial that was given up, is taken."""
+        if fault := why_not(self.state, answer):
+            pending = ", ".join(map(str, self.state.running)) or "none"
+            raise CampaignError(f"{fault}; pending: {pending}")
 
-    def _append(self, event: Any) -> None:
-        self.state = evolve(self.state, self._book.append(event))
+    def _append(self, event: AnyEvent) -> None:
+        self.state, _ = enter(self.state, self._book, event)

@@ -1,7 +1,8 @@
 """The contract of simulators and instruments, and how a campaign finds them.
 
 A source is found by ``package.module:Name``, by a path to a file (``./my_furnace.py:Furnace``) or by the
-name of an entry point in the group ``closedloop.sources``.
+name of an entry point in the group ``closedloop.sources``. A campaign may come from anybody: no code runs because
+of it that is not installed, under the current folder, or allowed by its reader.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ import importlib.util
 import inspect
 import sys
 from abc import ABC
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from .errors import CampaignError
+from .errors import CampaignError, ClosedLoopError, SourceError
+from .preview import file_of, leads_to_source
 from .records import Cost
+from .rules import GuardRules, OnFailure
+from .secret import mask, reveal, variables
 from .space import Space
 
 Kind = Literal["instrument", "simulator"]
@@ -36,6 +41,7 @@ class Source(ABC):
     timeout: ClassVar[float | None] = None  # seconds one trial may take
     parameters: ClassVar[tuple[str, ...] | None] = None  # the names it obeys, checked against the campaign; None: any
     is_manual: ClassVar[bool] = False  # a person or another program answers, through `ingest`
+    is_repeatable: ClassVar[bool] = False  # whether a trial may be carried out twice
 
     def connect(self) -> None:
         """Open what is needed. Raise ``SourceError`` with the remedy where it cannot be opened."""
@@ -44,24 +50,46 @@ class Source(ABC):
         """Let go of what ``connect`` opened."""
 
 
-def find_source(target: str, *, folder: Path | None = None) -> type[Source]:
-    """The class that ``target`` names.
+@dataclass(frozen=True)
+class NotStarted:
+    """The device certainly never began the trial."""
+
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The device cannot tell what became of the trial."""
+
+    text: str = ""
+
+
+def find_source(target: str, *, folder: Path | None = None, allow_code: bool = False) -> type[Source]:
+    """The class that ``target`` names. Code runs only if it is the user's: installed, or under the current folder.
 
     Args:
         target: ``module:Name``, ``path/to/file.py:Name`` or the name of an entry point.
         folder: where a relative path starts; the current folder if absent.
+        allow_code: run the file also where it is not under the current folder.
 
     Raises:
-        CampaignError: if there is no such module, file, name or entry point, or if it is no source.
+        CampaignError: if there is no such module, file, name or entry point, if it is no source, or if its file may
+            not be run.
     """
     where, _, name = target.partition(":")
     if not name:
         found = _from_entry_point(target)
-    elif where.endswith(".py") or "/" in where:
-        found = _from_module(_load_file(where, target, folder or Path()), name, target)
+    elif is_file(target):
+        found = _from_module(_load_file(where, target, folder or Path(), allow_code=allow_code), name, target)
     else:
-        found = _from_module(_load_module(where, target), name, target)
+        found = _from_module(_load_module(where, name, target), name, target)
     return _as_source_class(found, target)
+
+
+def is_file(target: str) -> bool:
+    """Whether it names a source by the path of its file."""
+    where, _, name = target.partition(":")
+    return bool(name) and (where.endswith(".py") or "/" in where)
 
 
 def _from_entry_point(target: str) -> Any:
@@ -72,23 +100,58 @@ def _from_entry_point(target: str) -> Any:
             f"source {target!r} is neither 'module:Name', './file.py:Name' nor an installed entry point of "
             f"'closedloop.sources' (known: {known}); correct the name or install the package that has it"
         )
-    return points[target].load()
+    with _said_of(target, f"entry point {points[target].value!r}"):
+        return points[target].load()
 
 
-def _load_module(where: str, target: str) -> Any:
-    try:
-        return importlib.import_module(where)
-    except (ImportError, TypeError, ValueError) as error:  # "..f" and "" are no names of modules either
+def _load_module(where: str, name: str, target: str) -> Any:
+    """The module, imported only if its text shows that the name is a source: importing runs its code."""
+    if where.partition(".")[0] in sys.stdlib_module_names:
         raise CampaignError(
-            f"source {target!r}: module {where!r} cannot be imported ({error}); install it, or give a path "
-            f"to its file such as './{where.rsplit('.', 1)[-1]}.py:Name'"
-        ) from error
+            f"source {target!r}: {where!r} is a part of Python, not a source, and is not imported; name a class that "
+            "derives from closedloop.Instrument or closedloop.Simulator"
+        )
+    if where not in sys.modules and not leads_to_source(where, name):
+        raise CampaignError(_why_not_imported(where, name, target))
+    with _said_of(target, f"module {where!r}"):
+        return importlib.import_module(where)
 
 
-def _load_file(where: str, target: str, folder: Path) -> Any:
-    path = (folder / where).resolve()
+def _why_not_imported(where: str, name: str, target: str) -> str:
+    file = file_of(where)
+    if file is None:
+        return (
+            f"source {target!r}: module {where!r} cannot be imported: this environment has no text of it; install it, "
+            f"or give a path to its file such as './{where.rsplit('.', 1)[-1]}.py:Name'"
+        )
+    return (
+        f"source {target!r}: {file} does not show that {name!r} is a source, and it is not run to find out; derive it "
+        "from closedloop.Instrument or closedloop.Simulator, decorate it with @closedloop.instrument or "
+        "@closedloop.simulator, or let its package name it as an entry point of 'closedloop.sources'"
+    )
+
+
+@contextmanager
+def _said_of(target: str, what: str) -> Iterator[None]:
+    """Whatever the user's code raises at import, it may even call sys.exit, is said of its source."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        missing = isinstance(error, ImportError)
+        remedy = "install what it needs" if missing else "import it in Python to see where"
+        verb = "cannot be imported" if missing else "raised"
+        raise CampaignError(f"source {target!r}: {what} {verb}: {type(error).__name__}: {error}; {remedy}") from error
+
+
+def _load_file(where: str, target: str, folder: Path, *, allow_code: bool) -> Any:
+    path = (folder / where).resolve()  # links and .. are followed before it is looked where it lies
     if not path.is_file():
         raise CampaignError(f"source {target!r}: there is no file {path}; correct the path")
+    if not allow_code and not path.is_relative_to(Path.cwd().resolve()):
+        raise CampaignError(
+            f"source {target!r}: {path} is not under the current folder, and such code is run only if you say so; "
+            "read it, then add --allow-code (in Python: read_campaign(path, allow_code=True)), or go to its folder"
+        )
     # A name of its own, so that a user's `reactor.py` never shadows an installed module.
     module_name = f"closedloop_source_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if module_name in sys.modules:
@@ -99,12 +162,11 @@ def _load_file(where: str, target: str, folder: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        with _said_of(target, str(path)):
+            spec.loader.exec_module(module)
+    except BaseException:
         del sys.modules[module_name]
-        raise CampaignError(
-            f"source {target!r}: {path} raised {type(error).__name__}: {error}; run 'python {path}' to see where"
-        ) from error
+        raise
     return module
 
 
@@ -138,18 +200,32 @@ def parameters_of(function: Callable[..., Any], *, leave_out: Iterable[str] = ()
 
 
 def make_source(cls: type[Source], settings: Mapping[str, Any], *, name: str) -> Source:
-    """An instance of ``cls`` with the campaign's settings; not yet connected.
+    """An instance of ``cls`` with the campaign's settings, its secrets looked up here; not yet connected.
 
     Raises:
-        CampaignError: if the constructor does not take these settings.
+        CampaignError: if a secret is not set, or if the constructor does not take these settings.
+        SourceError: if the constructor raises anything else.
     """
+    given = reveal(settings, source=name)
+    has_secrets = bool(variables(settings))
     try:
-        return cls(**settings)
+        return cls(**given)
+    except ClosedLoopError as error:
+        error.args = (mask(str(error)), *error.args[1:])
+        raise
     except TypeError as error:
-        raise CampaignError(
-            f"source {name!r}: {cls.__name__} does not take settings {dict(settings)!r} ({error}); "
+        made: ClosedLoopError = CampaignError(
+            f"source {name!r}: {cls.__name__} does not take settings {dict(settings)!r} ({mask(str(error))}); "
             "compare them with the arguments of its __init__"
-        ) from error
+        )
+        cause: Exception = error
+    except Exception as error:
+        made = SourceError(
+            f"source {name!r}: {cls.__name__} cannot be made: {type(error).__name__}: {mask(str(error))}; look at its "
+            f"__init__ and its settings {dict(settings)!r}"
+        )
+        cause = error
+    raise made from (None if has_secrets else cause)  # a traceback would say what the message masks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +240,10 @@ class Binding:
     resources: Mapping[str, float] = field(default_factory=dict)  # what Ray reserves for it
     responses: tuple[str, ...] = ()  # what each reading must hold
     space: Space | None = None  # what it may say that it achieved
+    is_repeatable: bool = False  # whether a trial may be carried out twice
+    on_failure: OnFailure = field(default_factory=OnFailure)
+    guard: GuardRules = field(default_factory=GuardRules)  # what holds beside the device
+    needs_make_safe: bool = True
 
     @property
     def kind(self) -> Kind:

@@ -1,16 +1,10 @@
-"""What the ledger adds up to. Only ``evolve`` makes a State.
-
-Laws:
-    * ``evolve`` is pure: it reads no clock, no file, no network and no random generator.
-    * ``replay(a + b) == fold(replay(a), b)``.
-    * A trial is proposed once and answered at most once; a trial's number is never used again.
-"""
+"""What is known of a campaign at one place of its ledger. Only ``evolve`` makes a State."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -18,35 +12,31 @@ import numpy as np
 from immutables import Map
 
 from .belief import Belief, load_belief
-from .belief.evidence import Evidence, Members, Readings
+from .belief.evidence import Evidence, Readings
 from .campaign import Campaign
-from .errors import CampaignError, LedgerError
-from .records import (
-    AnyEvent,
-    Assimilated,
-    Failed,
-    Innovation,
-    Noted,
-    Observed,
-    Proposed,
-    Reading,
-    Setting,
-    Started,
-    Stopped,
-    Trial,
-)
+from .lifecycle import READ, Status
+from .records import Cost, Ending, Failed, Innovation, Paused, Reading, Refused, Setting, Stopped, Trial
 from .space import Array, Space
+
+N_AVOIDED = 10  # trials for which a failure that says nothing of its setting keeps others away from it
 
 
 @dataclass(frozen=True)
 class TrialState:
     """What is known of one trial."""
 
-    trial: Trial
-    status: Literal["running", "observed", "failed"] = "running"
+    trial: Trial  # as approved: a person may have changed its setting
+    status: Status = "approved"
     reading: Reading | None = None
     failure: Failed | None = None
+    refusal: Refused | None = None
     innovation: Innovation | None = None
+    attempt: int = 1
+    asks: str = ""  # why a person must approve it
+    is_ours: bool = True  # carried out by the agent's hands; otherwise by whoever asked for it
+    doubt: Literal["", "unasked", "unknown", "asked"] = ""  # whether the driver was asked, and then a person
+    is_trusted: bool = False  # a person restored its reading: the agent does not set it aside again
+    charged: Cost = field(default_factory=dict)  # what its present attempt was charged
 
 
 @dataclass(frozen=True)
@@ -55,16 +45,22 @@ class State:
 
     campaign: Campaign
     seq: int = 0
-    is_started: bool = False
+    key: str = ""  # of this campaign in this ledger; empty: not started
     trials: Map[int, TrialState] = field(default_factory=Map)
-    running: tuple[int, ...] = ()  # proposed and not answered, oldest first
+    waiting: tuple[int, ...] = ()  # proposed: a person must approve, oldest first
+    running: tuple[int, ...] = ()  # approved or acting, oldest first
+    doubts: tuple[int, ...] = ()  # of unknown outcome, oldest first
     fresh: tuple[int, ...] = ()  # observed and not yet assimilated, oldest first
-    failed: tuple[int, ...] = ()
+    barren: tuple[int, ...] = ()  # failed, or refused by a guard
     readings: Map[str, Readings] = field(default_factory=Map)  # by source
     belief_dump: Mapping[str, Any] | None = None
     spent: Map[str, float] = field(default_factory=Map)
     failures_in_a_row: Map[str, int] = field(default_factory=Map)  # by source
     n_proposed: Map[str, int] = field(default_factory=Map)  # by source
+    is_amended: bool = False
+    pauses: Map[str, Paused] = field(default_factory=Map)  # by who paused
+    resting: tuple[str, ...] = ()  # sources, not the target, that are left alone until somebody resumes
+    ending: Ending | None = None
     stopped: Stopped | None = None
 
     @cached_property
@@ -74,12 +70,17 @@ class State:
 
     @cached_property
     def reserved(self) -> dict[str, float]:
-        """What the running trials are expected to cost."""
+        """What the trials that wait or run are expected to cost."""
         total: dict[str, float] = {}
-        for n in self.running:
+        for n in (*self.waiting, *self.running):
             for resource, amount in self.trials[n].trial.cost.items():
                 total[resource] = total.get(resource, 0.0) + amount
         return total
+
+    @property
+    def paused(self) -> Paused | None:
+        """The oldest pause that holds; each holds until whoever may resumes it."""
+        return min(self.pauses.values(), key=lambda pause: pause.seq, default=None)
 
     def can_afford(self, cost: Mapping[str, float]) -> bool:
         """Whether the budget holds one more trial of this cost beside those that run."""
@@ -92,29 +93,43 @@ class State:
         """How many trials of a source are in flight."""
         return sum(self.trials[n].trial.source == source for n in self.running)
 
+    def n_waiting(self, source: str) -> int:
+        """How many trials of a source wait for a person's approval."""
+        return sum(self.trials[n].trial.source == source for n in self.waiting)
+
+    def is_held(self, source: str) -> bool:
+        """Whether an earlier command's outcome must be known before the source is commanded again."""
+        return any(self.trials[n].trial.source == source for n in self.doubts)
+
     def n_readings(self, source: str) -> int:
         """How many usable readings a source has given."""
         return self.readings[source].n if source in self.readings else 0
 
     @cached_property
     def evidence(self) -> Evidence:
-        """The readings as arrays, and the settings that are in flight or failed."""
+        """The readings as arrays, and the settings that are in flight, in doubt, failed or refused."""
         space = self.campaign.space
         pending: dict[str, list[Array]] = {}
-        for n in (*self.failed, *self.running):
-            trial = self.trials[n].trial
-            pending.setdefault(trial.source, []).append(space.encode(trial.setting))
+        infeasible: dict[str, list[Array]] = {}
+        for n in (*self.barren, *self.doubts, *self.waiting, *self.running):
+            known = self.trials[n]
+            row = encoded(space, known.trial.setting)
+            is_bad = _is_infeasible(self.campaign, known)
+            if row is not None and (is_bad or n not in self.barren or n > len(self.trials) - N_AVOIDED):
+                table = infeasible if is_bad else pending
+                table.setdefault(known.trial.source, []).append(row)
         return Evidence(
             space=space,
             responses=tuple(self.campaign.responses),
             target=self.campaign.target,
             observations={s: r.observations for s, r in self.readings.items()},
             pending={s: np.stack(rows) for s, rows in pending.items()},
+            infeasible={s: np.stack(rows) for s, rows in infeasible.items()},
         )
 
     def observed(self, source: str | None = None) -> list[TrialState]:
-        """The answered trials, oldest first; of one source, or of all."""
-        kept = (t for _, t in sorted(self.trials.items()) if t.reading is not None)
+        """The trials whose readings count, oldest first; of one source, or of all."""
+        kept = (t for _, t in sorted(self.trials.items()) if t.status in READ)
         return [t for t in kept if source is None or t.trial.source == source]
 
     @cached_property
@@ -141,141 +156,19 @@ def _has_value(campaign: Campaign, known: TrialState) -> bool:
     return all(isinstance(x, int | float) and math.isfinite(x) for x in numbers)
 
 
-def replay(campaign: Campaign, events: Iterable[AnyEvent]) -> State:
-    """The state that a ledger adds up to."""
-    state = State(campaign)
-    for event in events:
-        state = evolve(state, event)
-    return state
-
-
-def evolve(state: State, event: AnyEvent) -> State:
-    """The state after one event more.
-
-    Raises:
-        LedgerError: if the event cannot follow, such as a second answer to a trial.
-    """
-    if event.seq != state.seq + 1:
-        raise LedgerError(f"event {event.seq} cannot follow event {state.seq}; run 'closedloop verify'")
-    return replace(TRANSITIONS[type(event)](state, event), seq=event.seq)
-
-
-def _started(state: State, event: Started) -> State:
-    return replace(state, is_started=True)
-
-
-def _proposed(state: State, event: Proposed) -> State:
-    trial = event.trial
-    if state.stopped:
-        raise LedgerError(f"event {event.seq}: the campaign is over ({state.stopped.reason}); begin another one")
-    if trial.number in state.trials:
-        raise LedgerError(f"event {event.seq}: trial {trial.number} was proposed before; run 'closedloop verify'")
-    return replace(
-        state,
-        trials=state.trials.set(trial.number, TrialState(trial)),
-        running=(*state.running, trial.number),
-        n_proposed=state.n_proposed.set(trial.source, state.n_proposed.get(trial.source, 0) + 1),
-    )
-
-
-def _observed(state: State, event: Observed) -> State:
-    known = _running(state, event)
-    trial, reading = known.trial, event.reading
-    return replace(
-        state,
-        trials=state.trials.set(trial.number, replace(known, status="observed", reading=reading)),
-        running=tuple(n for n in state.running if n != trial.number),
-        fresh=(*state.fresh, trial.number),
-        readings=state.readings.set(trial.source, _with_reading(state, trial, reading)),
-        spent=_charged(state, {**trial.cost, **reading.cost}),
-        failures_in_a_row=state.failures_in_a_row.set(trial.source, 0),
-    )
-
-
-def _failed(state: State, event: Failed) -> State:
-    known = _running(state, event)
-    source = known.trial.source
-    return replace(
-        state,
-        trials=state.trials.set(event.trial, replace(known, status="failed", failure=event)),
-        running=tuple(n for n in state.running if n != event.trial),
-        failed=(*state.failed, event.trial),
-        spent=_charged(state, known.trial.cost if event.cost is None else event.cost),
-        failures_in_a_row=state.failures_in_a_row.set(source, state.failures_in_a_row.get(source, 0) + 1),
-    )
-
-
-def _assimilated(state: State, event: Assimilated) -> State:
-    trials = state.trials
-    for innovation in event.innovations:
-        trials = trials.set(innovation.trial, replace(trials[innovation.trial], innovation=innovation))
-    return replace(
-        state,
-        trials=trials,
-        fresh=tuple(n for n in state.fresh if n not in event.trials),
-        belief_dump=event.belief,
-    )
-
-
-def _noted(state: State, event: Noted) -> State:
-    return state
-
-
-def _stopped(state: State, event: Stopped) -> State:
-    return replace(state, stopped=event)
-
-
-TRANSITIONS: dict[type, Callable[[State, Any], State]] = {
-    Started: _started,
-    Proposed: _proposed,
-    Observed: _observed,
-    Failed: _failed,
-    Assimilated: _assimilated,
-    Noted: _noted,
-    Stopped: _stopped,
-}
-
-
-def _running(state: State, event: Observed | Failed) -> TrialState:
-    known = state.trials.get(event.trial)
-    if known is None or known.status != "running":
-        what = "was never proposed" if known is None else f"was answered before ({known.status})"
-        raise LedgerError(f"event {event.seq}: trial {event.trial} {what}; an answer counts once")
-    return known
-
-
-def _charged(state: State, cost: Mapping[str, float]) -> Map[str, float]:
-    spent = state.spent
-    for resource, amount in cost.items():
-        spent = spent.set(resource, spent.get(resource, 0.0) + amount)
-    return spent
-
-
-def _with_reading(state: State, trial: Trial, reading: Reading) -> Readings:
-    space, responses = state.campaign.space, tuple(state.campaign.responses)
-    table = state.readings.get(trial.source) or Readings.none(space.n_columns, len(responses))
-    return table.with_reading(
-        trial.number,
-        x_set=space.encode(trial.setting),
-        x=space.encode({**trial.setting, **_usable(space, reading.achieved)}),
-        y=np.array([reading.values[r] for r in responses]),
-        sd=np.array([reading.sd.get(r, np.nan) for r in responses]),
-        members=_members(trial, reading, responses),
-    )
-
-
-def _usable(space: Space, achieved: Mapping[str, Any]) -> Setting:
-    """What can be encoded of an achieved setting: the hands refuse the rest, but a ledger must always open."""
+def encoded(space: Space, setting: Setting) -> Array | None:
+    """The row of a setting; None where the space, as it was amended, has no such setting."""
     try:
-        return space.check_achieved(achieved)
-    except CampaignError:
-        return {}
-
-
-def _members(trial: Trial, reading: Reading, responses: tuple[str, ...]) -> Members | None:
-    if not reading.members:
+        return space.encode(setting)
+    except (KeyError, ValueError):
         return None
-    return Members(
-        unknowns=np.array(list(trial.unknowns.values())).T,
-        Y=np.array([reading.members[r] for r in responses]).T,
-    )
+
+
+def _is_infeasible(campaign: Campaign, known: TrialState) -> bool:
+    """Whether this outcome says that the setting cannot be run."""
+    if known.refusal is not None:
+        return known.refusal.rule.startswith(("limits", "forbidden"))  # a step too far says nothing of where it leads
+    failure = known.failure if known.status in ("failed", "invalid") and known.reading is None else None
+    if failure is None or failure.is_in_doubt or failure.cost == {}:  # what was never begun says nothing
+        return False
+    return campaign.sources[known.trial.source].on_failure.means == "infeasible"

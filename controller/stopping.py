@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from .records import Stopped
 from .state import State
 
-MAX_FAILURES = 5  # in a row: a source is not asked again
-
 
 class Rule(ABC):
     """Says why to stop, or None: go on."""
@@ -77,24 +75,16 @@ class BudgetSpent(Rule):
 
 
 @dataclass(frozen=True)
-class SourceBroken(Rule):
-    """The target source failed many times in a row."""
-
-    n_failures: int = MAX_FAILURES
+class AskedToEnd(Rule):
+    """A person asked for the end."""
 
     def verdict(self, state: State) -> Stopped | None:
-        """Stops with the last failure's message."""
-        target = state.campaign.target
-        n = state.failures_in_a_row.get(target, 0)
-        if n < self.n_failures:
+        """Stops with the person's name and reason."""
+        ending = state.ending
+        if ending is None:
             return None
-        failures = (state.trials[k].failure for k in reversed(state.failed) if state.trials[k].trial.source == target)
-        last = next(failures, None)
-        message = last.message if last else ""
-        return Stopped(
-            reason=f"{target!r} failed {n} times in a row, the last time with: {message}",
-            figures={"failures_in_a_row": float(n)},
-        )
+        word = "aborted" if ending.mode == "abort" else "stopped"
+        return Stopped(reason=f"{word} by {ending.by}" + (f": {ending.reason}" if ending.reason else ""))
 
 
-DEFAULT: Rule = BudgetSpent() | SourceBroken()
+DEFAULT: Rule = AskedToEnd() | BudgetSpent()

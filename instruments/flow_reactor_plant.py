@@ -24,6 +24,8 @@ WEAR_PER_RUN = 0.0003  # the amine pump loses this share each run
 GAIN_DRIFT = 0.012  # the detector's gain ends here, after some 20 runs
 NOISE = {"sty": 0.012, "e_factor": 0.012, "conversion": 0.004, "byproducts": 0.015}  # relative, one sd
 SPECIES = 5
+AMBIENT_BAR = 1.0
+FLOW_BAR = 1.0  # the tubing's resistance at a residence time of one minute
 STEPS = 800
 
 
@@ -53,6 +55,12 @@ CAMPAIGN = {
 def achieved_temperature(temperature: Any, residence_time: Any) -> Any:
     """The reactor's temperature in degC: the wall loses heat, and a fast stream does not warm through."""
     return AMBIENT + (temperature - AMBIENT) * (0.975 - 0.10 * np.exp(-residence_time / 0.6))
+
+
+def pressure(temperature: float, residence_time: float) -> float:
+    """The reactor's pressure in bar while the pumps run: the tubing resists the flow, and the ethanol boils."""
+    vapour: float = 10.0 ** (8.20417 - 1642.89 / (temperature + 230.3)) / 750.06  # Antoine's equation of ethanol
+    return AMBIENT_BAR + FLOW_BAR / residence_time + vapour
 
 
 def true_response(setting: Mapping[str, Any], *, n_runs: int = 0) -> dict[str, Any]:

@@ -13,6 +13,7 @@ class Manual(Instrument):
     """Whoever runs the experiment answers through ``closedloop ingest`` or ``Session.ingest``."""
 
     is_manual: ClassVar[bool] = True
+    is_real: ClassVar[bool] = False  # whoever runs the experiment also keeps it safe
 
     def measure(self, setting: Setting) -> NoReturn:
         """Never answers by itself."""

@@ -31,6 +31,7 @@ class Simulator(Source):
     """
 
     kind: ClassVar[Kind] = "simulator"
+    is_repeatable: ClassVar[bool] = True
     unknowns: ClassVar[dict[str, float]] = {}
     is_vectorised: ClassVar[bool] = False
 

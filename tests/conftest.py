@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fences and guards of tests keep their files to themselves."""
+    folder = tmp_path_factory.mktemp("runtime")
+    folder.chmod(0o700)
+    os.environ["CLOSEDLOOP_RUNTIME_DIR"] = str(folder)
+    yield
+    del os.environ["CLOSEDLOOP_RUNTIME_DIR"]
 
 
 @pytest.fixture(scope="session")

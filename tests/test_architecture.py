@@ -14,10 +14,13 @@ FOLDERS = ("controller", "simulators", "instruments", "campaigns")
 FILES = [ROOT / "__init__.py", *(p for f in FOLDERS for p in sorted((ROOT / f).rglob("*.py")))]
 
 NOUNS = {
-    "campaign", "campaign_file", "check", "errors", "explain", "expressions", "feasible", "goal", "parameters", "records",
-    "source", "source_contract", "space", "units",
+    "campaign", "campaign_file", "check", "errors", "explain", "expressions", "feasible", "goal", "parameters",
+    "plain_yaml", "preview", "reading", "records", "rules", "secret", "source", "source_contract", "space", "units",
 }  # fmt: skip
-MIND = {"belief", "assimilation", "design", "calibration", "decide", "state", "stopping"}
+MIND = {
+    "admit", "amendment", "approving", "assimilation", "belief", "calibration", "decide", "design", "evolve", "lifecycle",
+    "reach", "state", "stopping", "supervise",
+}  # fmt: skip
 ONLY = {  # library -> where it may be imported
     "torch": ("controller/belief/", "controller/design/"),
     "botorch": ("controller/belief/", "controller/design/"),

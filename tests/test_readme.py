@@ -32,7 +32,7 @@ def test_the_python_snippets_run_in_order(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_yaml_snippet_is_a_part_of_a_campaign(tmp_path: Path) -> None:
-    (part,) = [b for b in blocks("yaml") if not b.startswith("name:")]
+    (part,) = [b for b in blocks("yaml") if b.startswith("sources:")]
     classes = "\n".join(b for b in blocks("python") if "class Furnace" in b or "class Kinetics" in b)
     (tmp_path / "furnace.py").write_text(classes)
     rest = (
@@ -40,14 +40,35 @@ def test_the_yaml_snippet_is_a_part_of_a_campaign(tmp_path: Path) -> None:
         "responses: [hardness]\ngoal: {maximize: hardness}\nbudget: {money: 100}\n"
     )
     (tmp_path / "c.yaml").write_text(rest + part)
-    campaign = read_campaign(tmp_path / "c.yaml").resolve()
+    campaign = read_campaign(tmp_path / "c.yaml", allow_code=True).resolve()
     assert campaign.belief_kind == "hybrid"
+
+
+def test_the_rules_are_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (rules,) = [b for b in blocks("yaml") if b.startswith("guard:")]
+    (tmp_path / "line.py").write_text(
+        "import closedloop as cl\n"
+        "class Line(cl.Instrument):\n"
+        "    def __init__(self, url, token):\n        assert token == 'hush'\n"
+        "    def measure(self, setting):\n        return {'gloss': 1.0}\n"
+        "    def make_safe(self): ...\n    def return_to(self, setting): ...\n    def monitor(self): return {'pressure': 1.0}\n"
+    )
+    rest = (
+        "name: f\nparameters: {temperature: {low: 30, high: 120}, passes: {kind: integer, low: 1, high: 4}}\n"
+        "responses: [gloss]\ngoal: {maximize: gloss}\nbudget: {money: 100}\n"
+    )
+    costs = rules.replace("    on_unknown", "    cost: {money: 10}\n    on_unknown")
+    (tmp_path / "c.yaml").write_text(rest + costs)
+    monkeypatch.setenv("LAB_TOKEN", "hush")
+    binding = read_campaign(tmp_path / "c.yaml", allow_code=True).resolve().bind()["line"]
+    assert binding.guard.interlocks[0].resume_after_s == 10
+    binding.make()
 
 
 def test_the_campaign_file_is_one(tmp_path: Path) -> None:
     (whole,) = [b for b in blocks("yaml") if b.startswith("name:")]
     (tmp_path / "c.yaml").write_text(whole)
-    campaign = read_campaign(tmp_path / "c.yaml").resolve()
+    campaign = read_campaign(tmp_path / "c.yaml", allow_code=True).resolve()
     assert {p.kind for p in campaign.parameters.values()} == {
         "continuous",
         "integer",

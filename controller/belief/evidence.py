@@ -45,7 +45,8 @@ class Evidence:
     responses: tuple[str, ...]
     target: str  # the source at which the goal is to be reached
     observations: Mapping[str, Observations]
-    pending: Mapping[str, Array] = field(default_factory=dict)  # (n, c) a source; failed settings count too
+    pending: Mapping[str, Array] = field(default_factory=dict)  # (n, c) a source: asked of it and not answered
+    infeasible: Mapping[str, Array] = field(default_factory=dict)  # (n, c) a source: it failed or was refused there
 
     def of(self, source: str) -> Observations:
         """The readings of a source, perhaps none."""
@@ -54,6 +55,10 @@ class Evidence:
     def pending_at(self, source: str) -> Array:
         """(n, c): settings asked of a source and not answered."""
         return self.pending.get(source, np.empty((0, self.space.n_columns)))
+
+    def infeasible_at(self, source: str) -> Array:
+        """(n, c): settings at which a source failed, or which its guard refused."""
+        return self.infeasible.get(source, np.empty((0, self.space.n_columns)))
 
     @cached_property
     def _none(self) -> Observations:

@@ -31,9 +31,11 @@ from .actuation import Actuation
 from .assembly import Assembly, Readings, Runs, rows_of
 from .correction import learn_discrepancy, take_all_in, take_in
 from .emulator import Learned
+from .failures import as_belief_errors
 from .influence import simulated_influence, target_influence
 from .joint import Joint
 from .kriging import as_tensor
+from .standardised import tamed
 from .unknown import Unknowns
 
 if TYPE_CHECKING:
@@ -122,12 +124,14 @@ class Ensemble:
             "stand_in": self.stand_in.dump() if self.stand_in else None,
         }
 
+    @as_belief_errors("the correction of the simulator")
     def correct(self, evidence: Evidence, fresh: tuple[int, ...], rng: np.random.Generator) -> Self:
         """Emulator, then each waiting reading against its forecast, then discrepancy.
 
         Raises:
             BeliefError: where no finite fit exists.
         """
+        evidence = tamed(evidence)
         belief = replace(self, actuation=Actuation.learn(evidence.space, evidence.of(evidence.target)))
         runs = Runs.of(evidence.of(self.simulator), len(self.priors.names))
         if len(runs) < MIN_RUNS:
@@ -152,12 +156,14 @@ class Ensemble:
         """Of the target, all parts and noise together; of the simulator, the mean of a run's members."""
         if source not in (evidence.target, self.simulator):
             return None
+        evidence = tamed(evidence)
         assembly = self._assembly(evidence)
         if assembly is None:
             return self._standing_in(evidence).predict(evidence, source, X)
+        prediction = self._predict_simulator if source == self.simulator else self._predict_target
         try:
-            prediction = self._predict_simulator if source == self.simulator else self._predict_target
-            return prediction(evidence, assembly, X).if_finite()
+            with as_belief_errors("the forecast"):
+                return prediction(evidence, assembly, X).if_finite()
         except BeliefError:  # ``target_model`` raises it again, where a decision can say why
             return None
 
@@ -177,6 +183,7 @@ class Ensemble:
 
     def target_model(self, evidence: Evidence, responses: Sequence[int] | None = None) -> Model | None:
         """Of the noise-free responses; see ``target_model.ResponseModel``."""
+        evidence = tamed(evidence)
         assembly = self._assembly(evidence)
         if assembly is None:
             return self._standing_in(evidence).target_model(evidence, responses)
@@ -188,6 +195,7 @@ class Ensemble:
 
     def influence(self, evidence: Evidence, source: str, X: Array, X_ref: Array) -> Array:
         """A reading moves all parts of the forecast, a run only the emulator's error."""
+        evidence = tamed(evidence)
         assembly = self._assembly(evidence)
         if assembly is None:
             return self._standing_in(evidence).influence(evidence, source, X, X_ref)
@@ -217,6 +225,7 @@ class Ensemble:
 
     def discrepancy_at(self, evidence: Evidence, X: Array) -> Prediction | None:
         """What is added to the simulator at requested settings X (n, c), in the units of the responses."""
+        evidence = tamed(evidence)
         assembly = self._assembly(evidence)
         if assembly is None:
             return None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 JITTERS = (0.0, 1e-10, 1e-8, 1e-6, 1e-4)
 MAX_DEVIATIONS = 4.0  # of the prior; a hyperparameter is kept within
+EVALUATIONS = 5  # of the likelihood, an iteration at most
 HUGE = 1e10  # the loss where a covariance cannot be factorised
 
 
@@ -125,7 +126,12 @@ def fit_map(log_lik: Callable[[Tensor], Tensor], start: Array, prior: LogNormal,
     x0 = np.clip(start, low, high).ravel()
     bounds = [pair for _ in start for pair in zip(low, high, strict=True)]
     found = minimize(
-        loss, x0, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": n_iterations, "ftol": 1e-7}
+        loss,
+        x0,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": n_iterations, "maxfun": EVALUATIONS * n_iterations, "ftol": 1e-7},
     )
     best = found.x if np.isfinite(found.fun) and found.fun <= loss(x0)[0] else x0
     return np.asarray(best.reshape(start.shape))

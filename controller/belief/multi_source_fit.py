@@ -23,6 +23,7 @@ from .multi_source_prior import Data, Theta, log_evidence
 if TYPE_CHECKING:
     from ..space import Array
 
+EVALUATIONS = 5  # of the posterior, an iteration at most: what a decision costs is bounded without a clock
 N_FIT = 200  # readings at most in a fit: it costs their cube, and hyperparameters settle well before
 
 
@@ -105,7 +106,14 @@ def fit(theta: Theta, data: Data, table: dict[str, Prior], *, max_iterations: in
         return float(value.detach()), np.nan_to_num(gradient.numpy())
 
     x0 = np.clip(x0, *np.array(bounds).T)
-    result = minimize(loss, x0, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": max_iterations})
+    result = minimize(
+        loss,
+        x0,
+        jac=True,
+        bounds=bounds,
+        method="L-BFGS-B",
+        options={"maxiter": max_iterations, "maxfun": EVALUATIONS * max_iterations},
+    )
     best = _unflatten(torch.tensor(result.x), shapes)
     with torch.no_grad():
         value = _log_posterior(best, data, table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,11 +20,43 @@ if TYPE_CHECKING:
 MIN_FOR_SCALE = 4  # readings of the target from which its own spread is the scale
 FAR = 1e4  # scales; from there on a reading of another source says only "far off", and a noise that it says nothing
 ROUNDING = 1e-13  # of the size of the responses: what it leaves of a constant's spread
+SMALLEST = 1e-150  # of a scale: the square of a smaller one is 0
+WILD = 10.0  # interquartile ranges beyond the median: there a reading stands whose distance cannot be squared
 
 
 def n_readings(evidence: Evidence, sources: Sequence[str]) -> int:
     """Of these sources together."""
     return sum(len(evidence.of(s)) for s in sources)
+
+
+def tamed(evidence: Evidence) -> Evidence:
+    """The evidence itself, unless a source's readings spread beyond what float64 can square.
+
+    Then its wild readings are drawn in (Winsor) to where they still say "far off": one of them must not keep a belief
+    from learning of all others. It stays as it was read in the ledger.
+    """
+    wild = {s: o for s, o in evidence.observations.items() if len(o) and not np.isfinite(_spread(o.Y)).all()}
+    if not wild:
+        return evidence
+    drawn_in = {s: replace(o, Y=_drawn_in(o.Y)) for s, o in wild.items()}
+    return replace(evidence, observations={**evidence.observations, **drawn_in})
+
+
+def _spread(Y: Array) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread: Array = Y.std(axis=0)
+    return spread
+
+
+def _drawn_in(Y: Array) -> Array:
+    """Only the responses that need it."""
+    low, middle, high = np.quantile(Y / 4.0, (0.25, 0.5, 0.75), axis=0) * 4.0
+    with np.errstate(over="ignore"):  # where a quarter of the readings is wild nothing is drawn in
+        range_ = WILD * (high - low)
+        bound = np.where(range_ > 0, range_, np.where(middle != 0, WILD * np.abs(middle), WILD))
+    drawn_in = np.clip(Y, middle - bound, middle + bound)
+    bounded: Array = np.where(np.isfinite(_spread(Y)), Y, drawn_in)
+    return bounded
 
 
 def standardisation(evidence: Evidence, sources: Sequence[str]) -> tuple[Array, Array]:
@@ -43,7 +76,11 @@ def standardisation(evidence: Evidence, sources: Sequence[str]) -> tuple[Array, 
         raise BeliefError(f"the readings of {names} spread beyond what float64 can square; leave out the wild ones")
     size = np.maximum(np.abs(center), np.abs(spread).max(axis=0))
     is_constant = scale <= ROUNDING * size
-    return center, np.where(is_constant, np.where(size > 0, size, 1.0), scale)
+    scale = np.where(is_constant, np.where(size > 0, size, 1.0), scale)
+    if (scale < SMALLEST).any():
+        names = ", ".join(r for r, s in zip(evidence.responses, scale, strict=True) if s < SMALLEST)
+        raise BeliefError(f"the readings of {names} spread by less than {SMALLEST:g}; give them in a smaller unit")
+    return center, scale
 
 
 def data_of(

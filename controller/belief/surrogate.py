@@ -5,6 +5,7 @@ A simulator's readings count at the settings asked for, an instrument's at those
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,10 +20,11 @@ from . import (
     one_thread,  # noqa: F401 - before any tensor is worked on
 )
 from .actuation import Actuation
+from .failures import as_belief_errors
 from .multi_source import MultiSourceGP
 from .multi_source_fit import N_FIT, Prior, fit, other_starts, priors, start
-from .multi_source_prior import Data, tensors
-from .standardised import data_of, is_quiet, n_readings, standardisation
+from .multi_source_prior import Data, Theta, tensors
+from .standardised import data_of, is_quiet, n_readings, standardisation, tamed
 
 if TYPE_CHECKING:
     from ..campaign import Campaign
@@ -92,12 +94,14 @@ class Surrogate:
             "actuation": self.actuation.dump(),
         }
 
+    @as_belief_errors("the fit of the surrogate")
     def correct(self, evidence: Evidence, fresh: tuple[int, ...], rng: np.random.Generator) -> Surrogate:
         """The hyperparameters most probable under all readings, from the last ones on where there are any.
 
         Raises:
             BeliefError: if no finite fit exists.
         """
+        evidence = tamed(evidence)
         n = n_readings(evidence, self.sources)
         if n < MIN_READINGS:
             return self
@@ -111,7 +115,11 @@ class Surrogate:
         if old is not None:
             starts.append(_rescaled(old, center, scale))
         max_iterations = COLD if is_cold else WARM if n < MANY else HOT
-        fits = [fit(t, data, table, max_iterations=max_iterations) for t in starts]
+        fits = _fits(starts, data, table, max_iterations)
+        if not fits and not is_cold:  # the last mode led nowhere
+            fits = _fits([cold, *other_starts(cold)], data, table, COLD)
+        if not fits:
+            raise BeliefError("no fit of the surrogate is finite; check the units and scales of the responses")
         theta = _best_of_each(fits)
         return replace(
             self,
@@ -124,9 +132,13 @@ class Surrogate:
         if source not in self.sources:
             return None
         try:
-            gp = self._model(evidence)
+            return self._predict(evidence, source, X)
         except BeliefError:  # ``target_model`` raises it again, where a decision can say why
             return None
+
+    @as_belief_errors("the forecast of the surrogate")
+    def _predict(self, evidence: Evidence, source: str, X: Array) -> Prediction | None:
+        gp = self._model(evidence)
         if gp is None:
             return None
         s = self.sources.index(source)
@@ -160,6 +172,7 @@ class Surrogate:
         """The posterior under these numbers, without a fit; under the prior's where there are none."""
         if n_readings(evidence, self.sources) < MIN_READINGS:
             return None
+        evidence = tamed(evidence)
         numbers = self.numbers or self._prior_numbers(evidence)
         center, scale = np.array(numbers.center), np.array(numbers.scale)
         data = self._data(evidence, center, scale, n_max=N_MODEL)
@@ -201,6 +214,17 @@ def _rescaled(old: Numbers, center: Array, scale: Array) -> dict[str, Array]:
         theta[k] = theta[k] + 2.0 * np.log(ratio)[:, None]
     mean = np.array(old.center)[:, None] + np.array(old.scale)[:, None] * theta["mean"]
     return {**theta, "mean": (mean - center[:, None]) / scale[:, None]}
+
+
+def _fits(
+    starts: Sequence[Theta], data: Data, table: dict[str, Prior], max_iterations: int
+) -> list[tuple[dict[str, Array], Array]]:
+    """Those that are finite: one start that leads nowhere must not cost the others."""
+    fits = []
+    for start_ in starts:
+        with contextlib.suppress(BeliefError):
+            fits.append(fit(start_, data, table, max_iterations=max_iterations))
+    return fits
 
 
 def _best_of_each(fits: list[tuple[dict[str, Array], Array]]) -> dict[str, Array]:

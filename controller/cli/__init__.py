@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from typing import Any
+
 
 def main() -> None:
     """Run the command line."""
+    is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not where a shell made us ignore it
+    if is_ours:
+        signal.signal(signal.SIGINT, _leave)
     from .commands import app
 
-    app()
+    if is_ours:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        app()
+    except KeyboardInterrupt:
+        _leave()
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done; Python's own end is not worth a traceback
+
+
+def _leave(*_: Any) -> None:
+    """Leave without a word of Python's: nothing is held while libraries load, or when a command has ended."""
+    os.write(2, b"interrupted\n")
+    os._exit(130)

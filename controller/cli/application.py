@@ -14,11 +14,13 @@ from typer.core import TyperGroup
 from ..errors import ClosedLoopError
 from .terminal import complain
 
-BEGIN, RUN, LOOK, AUDIT = "Begin a campaign", "Carry it out", "Look at it", "Check and report"
+BEGIN, RUN, STEER = "Begin a campaign", "Carry it out", "Steer it, from any terminal"
+LOOK, AUDIT = "Look at it", "Check and report"
 
 ORDER = (
     *("init", "check", "schema", "sources"),
     *("run", "resume", "suggest", "ingest"),
+    *("pending", "approve", "refuse", "pause", "stop", "abort", "amend", "quarantine", "restore"),
     *("status", "best", "show", "export"),
     *("verify", "replay", "report"),
 )
@@ -30,7 +32,8 @@ EXITS = {
     4: "a ledger",
     5: "another controller runs the campaign",
     6: "a belief",
-    130: "interrupted; the instruments were made safe",
+    7: "the campaign waits for people, and --patience has ended",
+    130: "interrupted: paused, or aborted, with the instruments made safe",
 }
 EXAMPLE = "Example: closedloop init furnace && cd furnace && closedloop run campaign.yaml --executor inline"
 
@@ -50,7 +53,7 @@ class Commands(TyperGroup):
             complain(str(error))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            complain("interrupted")
+            typer.echo("interrupted", err=True)
             raise typer.Exit(130) from None
         except Exception as error:
             if _belongs_to_typer(error):
@@ -98,7 +101,9 @@ def _belongs_to_typer(error: Exception) -> bool:
 
 def _complain_of_bug(error: Exception, *, is_debug: bool) -> None:
     if is_debug:
-        traceback.print_exception(error)
+        from ..secret import mask
+
+        sys.stderr.write(mask("".join(traceback.format_exception(error))))
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import ledger_reader
+from ..anchor import Anchor, read_anchor, write_anchor
+from ..capsule import verify_capsule
+from ..crate import is_zip
 from ..errors import LedgerError
+from ..ledger_audit import Audit, audit
 from . import options
 from .application import AUDIT, app
 from .terminal import complain, console, say, show_json
@@ -21,24 +25,39 @@ if TYPE_CHECKING:
     from ..replaying import Recomputed
 
 
-@app.command(rich_help_panel=AUDIT, epilog="Example: closedloop verify --ledger lab.db")
+@app.command(rich_help_panel=AUDIT, epilog="Example: closedloop verify --ledger lab.db --anchor kept.json")
 def verify(
-    *, ledger: options.Ledger = options.LEDGER, campaign: options.InLedger = None, as_json: options.AsJson = False
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="A capsule, or a ledger.", show_default=False)
+    ] = None,
+    *,
+    ledger: options.Ledger = options.LEDGER,
+    campaign: options.InLedger = None,
+    anchor: Annotated[
+        Path | None,
+        typer.Option("--anchor", help="The heads of the chains: checked, or written if absent.", show_default=False),
+    ] = None,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Check the chain of hashes and the file itself; exit code 4 if anything is wrong. All campaigns unless named."""
-    names = [campaign] if campaign else ledger_reader.campaigns(ledger)
-    found = {name: ledger_reader.verify(ledger, name) for name in names}
+    """Check the chain of hashes, the events and the file itself; exit code 4 if anything is wrong.
+
+    All campaigns unless named; of a capsule its files too. Rows that were cut from the end, or a chain that was made
+    anew, are found by an anchor that was kept where nobody who writes the ledger can change it. What waits in the
+    inbox and the lease are no part of the chain.
+    """
+    path = file or ledger
+    kept = read_anchor(anchor) if anchor and anchor.exists() else None
+    found = _audited(path, campaign, kept)
     if as_json:
-        show_json({n: [{"event": p.seq, "problem": p.text} for p in ps] for n, ps in found.items()})
+        show_json({a.campaign: [{"event": p.seq, "problem": p.text} for p in a.problems] for a in found})
     else:
-        for name, problems in found.items():
-            say(f"{name}: {'whole: every event follows from the one before' if not problems else 'NOT whole'}")
-            for problem in problems:
-                say(f"  {problem.text}")
-    if any(found.values()):
-        n = sum(map(len, found.values()))
-        complain(f"{ledger}: {n} found; take the ledger from a backup, or trust it no further than before them")
+        _show_audits(found, kept)
+    if n := sum(len(a.problems) for a in found):
+        complain(f"{path}: {n} found; take the ledger from a backup, or trust it no further than before them")
         raise typer.Exit(LedgerError.exit_code)
+    if anchor and not kept:
+        write_anchor(anchor, {a.campaign: a.head for a in found if a.head})
+        complain(f"{anchor}; keep it where nobody who writes {path} can change it", word="wrote")
 
 
 @app.command(rich_help_panel=AUDIT, epilog="Example: closedloop replay --ledger lab.db")
@@ -84,6 +103,28 @@ def report(
     name = ledger_reader.started(ledger, campaign).campaign["name"]
     path = write_report(ledger, name, output or Path(f"{name}.html"))
     say(f"wrote {path} ({path.stat().st_size / 1024:.0f} kB)")
+
+
+def _audited(path: Path, campaign: str | None, kept: Anchor | None) -> list[Audit]:
+    anchors = (kept,) if kept else ()
+    found = (verify_capsule if is_zip(path) else audit)(path, campaign, anchors=anchors)
+    if kept and not any(a.campaign in kept.campaigns for a in found):
+        listed, ours = ", ".join(kept.campaigns), ", ".join(a.campaign for a in found)
+        raise LedgerError(f"the anchor holds {listed}, and nothing of {ours}: nothing was checked; name another anchor")
+    return found
+
+
+def _show_audits(found: Sequence[Audit], kept: Anchor | None) -> None:
+    for a in found:
+        say(f"{a.campaign}: {'whole: every event follows from the one before' if a.is_whole else 'NOT whole'}")
+        for problem in a.problems:
+            say(f"  {problem.text}")
+        if a.is_whole and a.head:
+            say(f"  head: event {a.head.seq} of {a.head.time:%Y-%m-%d %H:%M}, hash {a.head.hash}")
+        if kept and a.is_whole:
+            seen = kept.campaigns.get(a.campaign)
+            at = f"event {seen.seq}, as on {kept.made:%Y-%m-%d %H:%M}" if seen else "none: not in the anchor"
+            say(f"  anchored: {at}")
 
 
 def _with_progress(found: Iterator[Recomputed], *, n_events: int) -> Iterator[Recomputed]:

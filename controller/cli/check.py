@@ -39,13 +39,17 @@ class Tried:
 def check(
     file: Annotated[str, typer.Argument(help="A campaign file, or the name of one that ships.")],
     *,
+    allow_code: options.AllowCode = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Validate a campaign, find its classes and try its simulators; touches no instrument."""
     from ..campaign_file import find_campaign, read_campaign
+    from ..secret import check_secrets
 
     warnings.simplefilter("ignore")
-    campaign = read_campaign(find_campaign(file)).resolve()
+    campaign = read_campaign(find_campaign(file), allow_code=allow_code).resolve()
+    for name, spec in campaign.sources.items():
+        check_secrets(spec.settings, source=name)
     tried = [t for name in campaign.simulators for t in try_simulator(campaign, name)]
     if as_json:
         show_json({**_summary(campaign), "tried": [vars(t) for t in tried]})
@@ -77,7 +81,7 @@ def _try_one(campaign: Campaign, name: str, simulator: Any, k: int) -> Tried:
     from ..belief import prior_belief
     from ..design.initial import initial_setting
     from ..perform import perform
-    from ..records import Observed, Trial
+    from ..records import Failed, Observed, Trial
 
     place = list(campaign.sources).index(name)
     setting = campaign.space.decode(initial_setting(campaign.space, k, campaign.seed + place))
@@ -88,7 +92,7 @@ def _try_one(campaign: Campaign, name: str, simulator: Any, k: int) -> Tried:
     took = time.perf_counter() - began
     if isinstance(answer, Observed):
         return Tried(name, setting, answer.reading.values, took)
-    return Tried(name, setting, {}, took, answer.message)
+    return Tried(name, setting, {}, took, answer.message if isinstance(answer, Failed) else str(answer))
 
 
 def _summary(campaign: Campaign) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import audit, begin, check, export, hand, look, running  # noqa: F401
+from . import approve, audit, begin, check, export, hand, look, running, steer  # noqa: F401
 from .application import app
 
 __all__ = ["app"]

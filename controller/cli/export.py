@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import re
+import warnings
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -14,12 +13,17 @@ import typer
 
 from ..errors import ClosedLoopError
 from ..report.story import Story, TrialStory, read_story
+from ..report.words import UNSEEN
 from . import options
 from .application import LOOK, app
-from .terminal import complain, write_text
+from .terminal import complain, json_text, write_text
 
 Row = dict[str, Any]
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is carried out by a spreadsheet
+# A cell that begins so is carried out by a spreadsheet, after blanks and in the wide letters of East Asia too.
+FORMULA = re.compile(r"[\s\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]")
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+QUOTED = re.compile(r"[^A-Za-z0-9_.+-]")  # whatever might part cells somewhere: , ; | a tab, a quotation mark
+_CONTROL = re.compile(rf"[\x00-\x08\x0b-\x1f{UNSEEN}]")
 
 
 class Format(StrEnum):
@@ -40,8 +44,20 @@ def export(
         typer.Option("--format", "-f", help="As the file's name ends, else csv.", show_default=False),
     ] = None,
     output: options.Output = None,
+    capsule: Annotated[
+        Path | None,
+        typer.Option("--capsule", help="Write the whole campaign as one RO-Crate, FILE.zip.", show_default=False),
+    ] = None,
 ) -> None:
-    """Write one row a trial: settings, readings, forecasts, z, costs and times; on stdout without --output."""
+    """Write one row a trial: settings, readings, forecasts, z, costs and times; on stdout without --output.
+
+    With --capsule: one zip file with the ledger, declaration, report and environment, for 'closedloop verify FILE.zip'.
+    """
+    if capsule:
+        if form or output:
+            raise ClosedLoopError("--capsule: writes one zip file and nothing else; leave --format and --output out")
+        write_campaign(ledger, campaign, capsule)
+        return
     form = form or _form_of(output)
     rows = rows_of(read_story(ledger, campaign))
     if form is Format.PARQUET:
@@ -49,12 +65,21 @@ def export(
             raise ClosedLoopError("--format parquet: is no text for a terminal; name a file with --output")
         _write_parquet(rows, output)
         return
-    text = csv_of(rows) if form is Format.CSV else json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    text = csv_of(rows) if form is Format.CSV else json_text(rows) + "\n"
     if output is None:
         print(text, end="")
         return
     write_text(output, text)
     complain(f"{len(rows)} trials in {output}", word="wrote")
+
+
+def write_campaign(ledger: Path, campaign: str | None, to: Path) -> None:
+    """Write a capsule."""
+    from ..capsule import write_capsule
+
+    warnings.simplefilter("ignore")
+    path = write_capsule(ledger, campaign, to)
+    complain(f"{path} ({path.stat().st_size / 1024:.0f} kB); check it anywhere with 'closedloop verify'", word="wrote")
 
 
 def rows_of(story: Story) -> list[Row]:
@@ -65,12 +90,21 @@ def rows_of(story: Story) -> list[Row]:
 
 def csv_of(rows: list[Row]) -> str:
     """The rows as CSV; text that a spreadsheet would carry out is made harmless by an apostrophe."""
-    text = io.StringIO()
-    if rows:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(rows[0])
-        writer.writerows([_cell(v) for v in row.values()] for row in rows)
-    return text.getvalue()
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)] if rows else []
+    return "".join(",".join(map(_field, cells)) + "\n" for cells in lines)
+
+
+def _field(value: Any) -> str:
+    """One cell; quoted wherever it might fall apart, also where a semicolon or a tab parts the cells."""
+    text = "" if value is None else harmless(value) if isinstance(value, str) else str(value)
+    return '"{}"'.format(text.replace('"', '""')) if QUOTED.search(text) or value == "" else text
+
+
+def harmless(text: str) -> str:
+    """Text that no spreadsheet carries out and no terminal obeys; numbers stay as they are."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    visible = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", lines)
+    return f"'{visible}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else visible
 
 
 def _form_of(output: Path | None) -> Format:
@@ -94,7 +128,6 @@ def _columns(story: Story) -> list[str]:
 
 
 def _row(story: Story, t: TrialStory) -> Row:
-    cost = {**t.trial.cost, **(t.reading.cost if t.reading else {})} if t.status != "running" else {}
     return {
         "trial": t.number,
         "source": t.trial.source,
@@ -104,7 +137,7 @@ def _row(story: Story, t: TrialStory) -> Row:
         **t.trial.setting,
         **{f"{p}.achieved": v for p, v in (t.reading.achieved if t.reading else {}).items()},
         **_responses(story, t),
-        **{f"cost.{r}": x for r, x in cost.items()},
+        **{f"cost.{r}": x for r, x in t.cost.items()},
         "proposed": t.proposed.isoformat() if t.proposed else None,
         "answered": t.answered.isoformat() if t.answered else None,
         "cause": t.failure.cause if t.failure else None,
@@ -126,22 +159,6 @@ def _responses(story: Story, t: TrialStory) -> Row:
         row["objective"] = story.objective(t.reading.values)
         row["feasible"] = story.is_feasible(t.reading.values)
     return row
-
-
-def _cell(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    text = value.replace("\r\n", "\n").replace("\r", "\n")  # csv does not quote a lone carriage return
-    return f"'{text}" if value.startswith(FORMULA) and not _is_number(value) else text
-
-
-def _is_number(text: str) -> bool:
-    """Whether it is a number written as text, which is no formula."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _write_parquet(rows: list[Row], output: Path) -> None:

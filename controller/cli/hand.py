@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import ledger_reader
 from ..errors import CampaignError, LeaseHeld
-from ..records import Failed, Observed, Reading, Trial
+from ..records import Failed, Observed, Reading, Setting, Trial
 from . import options
 from .application import RUN, app
 from .terminal import say, show, show_json, table
@@ -44,6 +43,7 @@ def suggest(
         str | None,
         typer.Option("--source", help="Who will answer; the goal's source if left out.", show_default=False),
     ] = None,
+    allow_code: options.AllowCode = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Ask for the next trials; they are written down as proposed and wait for 'ingest'."""
@@ -51,7 +51,7 @@ def suggest(
     from .ledgers import campaign_named
 
     warnings.simplefilter("ignore")
-    with Session(campaign_named(ledger, campaign), ledger=ledger) as session:
+    with Session(campaign_named(ledger, campaign, allow_code=allow_code), ledger=ledger) as session:
         trials = session.suggest(n, source=source)
         declared = session.state.campaign
     if as_json:
@@ -73,25 +73,28 @@ def ingest(
     ] = None,
     ledger: options.Ledger = options.LEDGER,
     campaign: options.InLedger = None,
+    allow_code: options.AllowCode = False,
 ) -> None:
-    """Hand in what a trial gave; while a controller runs the campaign, it takes the answer from its inbox."""
+    """Hand in what a trial gave, also one that is in doubt or was given up; a controller that runs takes it at once."""
+    from ..report.story import read_story
     from .ledgers import campaign_of
+    from .steer import tell
 
     warnings.simplefilter("ignore")
-    declared = campaign_of(ledger, campaign)
+    declared = campaign_of(ledger, campaign, allow_code=allow_code)
     if failed is not None and (values or sd or achieved):
         raise CampaignError("--failed goes without values: a trial gave a reading or it did not")
     reading = (
         None if failed is not None else _reading(declared, trial, values or [], sd=sd or [], achieved=achieved or [])
     )
+    done = f"trial {trial}: recorded" + ("" if reading else " as failed")
     try:
         _enter(declared, ledger, trial, reading=reading, failed=failed or "")
     except LeaseHeld:
-        answer = _answer(trial, reading, failed or "")
-        ledger_reader.post(ledger, declared.name, answer)
-        say(f"trial {trial}: left in the inbox, for the controller that runs {declared.name!r} to take")
+        story = read_story(ledger, declared.name)
+        tell(ledger, story, _answer(trial, reading, failed or ""), done=done)
         return
-    say(f"trial {trial}: recorded" + ("" if reading else " as failed"))
+    say(done)
 
 
 def _enter(campaign: Campaign, ledger: Path, trial: int, *, reading: Reading | None, failed: str) -> None:
@@ -118,21 +121,29 @@ def _reading(
     Raises:
         CampaignError: naming the word that cannot be taken.
     """
-    from ..perform import reading_of
+    from ..reading import reading_of
 
     numbers = {k: _number(k, v) for k, v in _pairs(values, known=list(campaign.responses), what="response")}
     reading_of(numbers, tuple(campaign.responses), what=f"trial {trial}")
     sds = {k: _number(k, v) for k, v in _pairs(sd, known=list(campaign.responses), what="response")}
     if low := [k for k, s in sds.items() if s < 0]:
         raise CampaignError(f"--sd {low[0]}={sds[low[0]]}: a standard deviation is not negative")
-    reached = dict(_pairs(achieved, known=list(campaign.parameters), what="parameter"))
-    setting = {k: v if _is_label(campaign, k) else _number(k, v) for k, v in reached.items()}
     return reading_of(
-        Reading(values=numbers, sd=sds, achieved=setting),
+        Reading(values=numbers, sd=sds, achieved=values_of(campaign, achieved)),
         tuple(campaign.responses),
         what=f"trial {trial}",
         space=campaign.space,
     )
+
+
+def values_of(campaign: Campaign, words: Sequence[str]) -> Setting:
+    """The values of parameters that NAME=VALUE words mean.
+
+    Raises:
+        CampaignError: naming the word that cannot be taken.
+    """
+    found = dict(_pairs(words, known=list(campaign.parameters), what="parameter"))
+    return {k: v if _is_label(campaign, k) else _number(k, v) for k, v in found.items()}
 
 
 def _pairs(words: Sequence[str], *, known: Sequence[str], what: str) -> list[tuple[str, str]]:

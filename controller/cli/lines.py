@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ..records import AnyEvent, Assimilated, Failed, Noted, Observed, Proposed, Started, Stopped
+from ..records import AnyEvent, Assimilated, Noted, Observed, Proposed, Started, Stopped
+from ..report.sayings import saying
 from ..report.story import Story, TrialStory
 from ..report.words import amount, clock, goal_words, plus_minus, printable, setting_words, with_unit
+from .people import Ask
 from .picture import best_words
 
 
@@ -22,8 +24,6 @@ def _words(story: Story, event: AnyEvent) -> str:  # noqa: PLR0911 - one return 
             return _proposed(story, story.trials[event.trial.number])
         case Observed():
             return _observed(story, story.trials[event.trial])
-        case Failed():
-            return f"#{event.trial} {story.trials[event.trial].trial.source}  {event.cause}: {event.message}"
         case Assimilated():
             trials = ", ".join(f"#{n}" for n in event.trials)
             return f"{trials} into the {event.belief.get('kind', 'belief')}" + (
@@ -33,6 +33,23 @@ def _words(story: Story, event: AnyEvent) -> str:  # noqa: PLR0911 - one return 
             return event.text
         case Stopped():
             return event.reason
+        case _:
+            return _said(story, event)
+
+
+def line_of_ask(ask: Ask, *, is_new: bool = True) -> str:
+    """What people may type, in one line; the line before says what is asked, unless that is long ago."""
+    ways = " | ".join(f"{command} ({meaning})" for command, meaning in ask.ways)
+    asked = "" if is_new else f"{ask.text}; "
+    return f"{'':8} {'':>5}  {'waits':<11} {printable(f'{asked}type: {ways}')}"
+
+
+def _said(story: Story, event: AnyEvent) -> str:
+    number = getattr(event, "trial", None)
+    known = story.trials.get(number) if isinstance(number, int) else None
+    before = known.proposal.setting if known and known.proposal else None
+    words = saying(event, units=story.declared.parameters, before=before)
+    return words if known is None else words.replace(f"#{number}", f"#{number} {known.trial.source} ", 1)
 
 
 def _proposed(story: Story, t: TrialStory) -> str:
@@ -44,7 +61,8 @@ def _proposed(story: Story, t: TrialStory) -> str:
         if r in mean
     )
     forecast = f" | forecast {expected}" if expected else ""
-    return f"#{t.number} {t.trial.source}  {setting}{forecast} | {t.trial.why.text}"
+    asks = f" | to be approved: {t.asks}" if t.asks else ""
+    return f"#{t.number} {t.trial.source}  {setting}{forecast} | {t.trial.why.text}{asks}"
 
 
 def _observed(story: Story, t: TrialStory) -> str:

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..calibration import LEVELS, calibration, second_half
 from ..errors import LedgerError
-from ..ledger_reader import Holder, lease
+from ..ledger_reader import Holder, campaigns
+from ..records import Failed
+from ..report.sayings import saying
 from ..report.story import Story, TrialStory, read_story
 from ..report.words import (
     clock,
     duration,
     number,
-    plus_minus,
     printable,
     setting_words,
     value_words,
-    with_unit,
 )
+from ..steering import controller_of
 from . import options
 from .application import LOOK, app
+from .people import Place, forecast_words
 from .terminal import pairs, say, show, show_json, table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from ..calibration import Calibration
+
+FAILURE = {"cause", "message", "is_in_doubt", "info"}
 
 
 @app.command(rich_help_panel=LOOK, epilog="Example: closedloop status --ledger lab.db")
@@ -38,18 +40,18 @@ def status(
 ) -> None:
     """Show where a campaign stands: best so far, spending, what runs, forecast against reading."""
     story = read_story(ledger, campaign)
-    holder = lease(ledger, story.declared.name)
+    holder = controller_of(ledger, story.declared.name)
     if as_json:
         show_json(status_data(story, holder))
         return
     from .picture import now_utc, picture
 
-    is_alive = holder is not None and _is_alive(holder)
-    show(picture(story, now=now_utc() if is_alive else None))
-    if holder is not None and is_alive:
+    place = Place(ledger, story.declared.name, len(campaigns(ledger)) == 1)
+    show(picture(story, now=now_utc() if holder else None, place=place, is_run=holder is not None))
+    if holder is not None:
         say(f"run by process {holder.pid} on {holder.host} since {clock(holder.started)}")
     elif not story.stopped:
-        say(f"not running; go on with: closedloop resume {story.declared.name} --ledger {ledger}")
+        say(f"not running; go on with: {place.resume()}")
 
 
 @app.command(rich_help_panel=LOOK, epilog="Example: closedloop best --ledger lab.db --json")
@@ -110,19 +112,23 @@ def _trial_rows(story: Story, t: TrialStory) -> list[tuple[str, Any]]:
     if t.trial.why.gain is not None:
         gain = f"{number(t.trial.why.gain)} for {number(100 * (t.trial.why.cost or 0.0), 2)} % of the budget"
         rows.append(("gain", gain))
-    if t.failure:
-        rows.append(("failed", f"{t.failure.cause}: {t.failure.message}"))
+    rows += _history(story, t)
     rows.append(
-        ("reading" if t.reading else "forecast", table_of_readings(story, t) if t.reading else _forecast(story, t))
+        ("reading" if t.reading else "forecast", table_of_readings(story, t) if t.reading else forecast_words(story, t))
     )
     return rows
 
 
-def _forecast(story: Story, t: TrialStory) -> str:
-    mean, sd = t.trial.forecast.mean, t.trial.forecast.sd
-    units = story.declared.responses
-    parts = [f"{r} {with_unit(plus_minus(m, sd.get(r)), units.get(r, ''))}" for r, m in mean.items()]
-    return ", ".join(parts) or "none: nothing was known yet"
+def _history(story: Story, t: TrialStory) -> list[tuple[str, str]]:
+    """What people, rules and the hands did with it, in order; beside a failure what the device said."""
+    rows = [("asked", f"a person must approve it: {t.asks}")] if t.asks else []
+    before = t.proposal.setting if t.proposal else None
+    for event in t.history:
+        words = saying(event, units=story.declared.parameters, before=before).removeprefix(f"#{t.number}").strip()
+        rows.append((event.kind, f"{words} at {clock(event.time)}".strip()))
+        if isinstance(event, Failed) and event.info:
+            rows.append(("device said", ", ".join(f"{k}: {v}" for k, v in event.info.items())))
+    return [*rows, ("attempts", str(t.attempt))] if t.attempt > 1 else rows
 
 
 def _alternatives(story: Story, t: TrialStory) -> Table:
@@ -132,19 +138,6 @@ def _alternatives(story: Story, t: TrialStory) -> Table:
         values = [printable(value_words(a.setting[n])) if n in a.setting else "" for n in names]
         made.add_row(a.source, *values, number(a.gain, 3), number(100 * a.cost, 2), printable(a.note))
     return made
-
-
-def _is_alive(holder: Holder) -> bool:
-    """Whether the holder can be taken to live; of another host only its heartbeat is known."""
-    if holder.host != socket.gethostname():
-        return True
-    try:
-        os.kill(holder.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def status_data(story: Story, holder: Holder | None) -> dict[str, Any]:
@@ -165,7 +158,14 @@ def status_data(story: Story, holder: Holder | None) -> dict[str, Any]:
             "second_half": _calibration_data(calibration(second_half(scored))),
         },
         "stopped": story.stopped.reason if story.stopped else None,
-        "controller": {"host": holder.host, "pid": holder.pid} if holder and _is_alive(holder) else None,
+        "paused": {"by": story.paused.by, "reason": story.paused.reason} if story.paused else None,
+        "ending": story.ending.mode if story.ending else None,
+        "waiting": [t.number for t in story.in_status("proposed")],
+        "in_doubt": [t.number for t in story.in_status("unknown")],
+        "set_aside": [t.number for t in story.in_status("invalid") if t.reading],
+        "late": [t.number for t in story.in_status("late")],
+        "not_run": [t.number for t in story.in_status("cancelled")],
+        "controller": {"host": holder.host, "pid": holder.pid} if holder else None,
     }
 
 
@@ -199,6 +199,10 @@ def _trial_data(t: TrialStory) -> dict[str, Any]:
         "proposed": t.proposed,
         "answered": t.answered,
         "reading": t.reading.model_dump(mode="json") if t.reading else None,
-        "failure": {"cause": t.failure.cause, "message": t.failure.message} if t.failure else None,
+        "failure": t.failure.model_dump(mode="json", include=FAILURE) if t.failure else None,
+        "asks": t.asks or None,
+        "attempts": t.attempt,
+        "spent": dict(t.cost),
+        "history": [event.model_dump(mode="json", exclude={"v", "letter"}) for event in t.history],
         "z": z,
     }

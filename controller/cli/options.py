@@ -16,3 +16,7 @@ InLedger = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The file to write.", show_default=False)]
+AllowCode = Annotated[
+    bool,
+    typer.Option("--allow-code", help="Run the code of sources that are files outside the current folder."),
+]

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..calibration import calibration, second_half
+from ..report.sayings import saying
 from ..report.words import (
     amount,
     duration,
@@ -25,39 +26,50 @@ from ..report.words import (
     sparkline,
     with_unit,
 )
+from .people import asks_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ..report.story import Story, TrialStory
+    from .people import Place
 
 Row = tuple[str, "RenderableType"]
 MAX_RUNNING = 8
 
 
-def picture(story: Story, *, now: datetime | None = None) -> Panel:
+def picture(
+    story: Story, *, now: datetime | None = None, place: Place | None = None, notice: str = "", is_run: bool = True
+) -> Panel:
     """Everything about a campaign on one panel.
 
     Args:
         story: of the campaign.
         now: for how long trials have been running; None: do not say.
+        place: for what people may type; None: do not say.
+        notice: one line more.
+        is_run: whether a controller has it; without one, what ran was cut off.
     """
     grid = Table.grid(padding=(0, 2), expand=True)
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(ratio=1, overflow="fold")
-    for name, thing in rows(story, now):
+    for name, thing in rows(story, now, place, is_run=is_run):
         grid.add_row(name, thing)
+    if notice:
+        grid.add_row("leaving", Text(notice, style="bold yellow"))
     title = Text.assemble((story.declared.name, "bold"), "  ", (goal_words(story.declared.goal), "dim"))
     return Panel(grid, title=title, title_align="left", border_style="dim", padding=(1, 2))
 
 
-def rows(story: Story, now: datetime | None) -> list[Row]:
+def rows(story: Story, now: datetime | None, place: Place | None = None, *, is_run: bool = True) -> list[Row]:
     """The lines of the panel."""
     makers: tuple[Callable[[], list[Row]], ...] = (
         lambda: _best(story),
         lambda: _budget(story),
         lambda: _counts(story),
-        lambda: _running(story, now),
+        lambda: _running(story, now, is_run=is_run),
+        lambda: _set_aside(story),
+        lambda: _waits(story, place),
         lambda: _why(story),
         lambda: _last(story),
         lambda: _calibration(story),
@@ -108,17 +120,46 @@ def _counts(story: Story) -> list[Row]:
     ]
     n_failed = story.n_failed()
     failed = Text(f" · {n_failed} failed", style="red") if n_failed else Text("")
-    return [("trials", Text(" · ".join(counts)) + failed)]
+    cancelled = len(story.in_status("cancelled"))
+    refused = Text(f" · {cancelled} not run" if cancelled else "")
+    return [("trials", Text(" · ".join(counts)) + failed + refused)]
 
 
-def _running(story: Story, now: datetime | None) -> list[Row]:
+def _set_aside(story: Story) -> list[Row]:
+    """Readings that do not count, those that came late, and doubts that no person is asked about yet."""
+    aside = [f"#{t.number}" for t in story.in_status("invalid") if t.reading]
+    late = [f"#{t.number}" for t in story.in_status("late")]
+    doubts = [f"#{t.number}" for t in story.in_status("unknown") if t.doubt != "asked"]
+    made: list[Row] = [("set aside", Text(f"{', '.join(aside)}: kept, and not learnt from"))] if aside else []
+    made += [("late", Text(f"{', '.join(late)} answered after being given up"))] if late else []
+    return made + (
+        [("in doubt", Text(f"{', '.join(doubts)}: the driver is to be asked", style="yellow"))] if doubts else []
+    )
+
+
+def _waits(story: Story, place: Place | None) -> list[Row]:
+    """What is asked of people, and what they may type."""
+    if place is None or story.stopped:
+        return []
+    asks = asks_of(story, place)
+    made: list[Row] = []
+    for ask in asks[:MAX_RUNNING]:
+        lines = [Text(printable(ask.text), style="bold yellow")]
+        lines += [Text.assemble(command, (f"   {meaning}", "dim")) for command, meaning in ask.ways]
+        made.append(("paused" if ask.kind == "pause" else "waits", Group(*lines)))
+    if len(asks) > MAX_RUNNING:
+        made.append(("", Text(f"and {len(asks) - MAX_RUNNING} more: closedloop pending", style="dim")))
+    return made
+
+
+def _running(story: Story, now: datetime | None, *, is_run: bool) -> list[Row]:
     running = story.running
     if story.stopped or not running:
         return []
     lines: list[RenderableType] = [_running_line(story, t, now) for t in running[:MAX_RUNNING]]
     if len(running) > MAX_RUNNING:
         lines.append(Text(f"and {len(running) - MAX_RUNNING} more", style="dim"))
-    return [("running", Group(*lines))]
+    return [("running" if is_run else "cut off", Group(*lines))]
 
 
 def _why(story: Story) -> list[Row]:
@@ -184,6 +225,8 @@ def _calibration(story: Story) -> list[Row]:
 def _stop(story: Story) -> list[Row]:
     if story.stopped:
         return [("stopped", Text(printable(story.stopped.reason), style="bold"))]
+    if story.ending:
+        return [("ending", Text(printable(saying(story.ending, units={})), style="bold"))]
     return []
 
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import CampaignError
 from . import options
 from .application import RUN, app
+from .steer import By, Reason
 from .terminal import complain, say
 
 if TYPE_CHECKING:
@@ -38,6 +35,12 @@ Executor = Annotated[
 ]
 Address = Annotated[str | None, typer.Option("--address", help="Of a Ray cluster to join.", show_default=False)]
 EventsAsJson = Annotated[bool, typer.Option("--json", help="Print each event as one line of JSON.")]
+Patience = Annotated[
+    float | None,
+    typer.Option("--patience", min=0.0, help="Seconds to wait where only people can go on; for ever if left out."),
+]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Leave at once where only people can go on: --patience 0.")]
+WAITING = 7  # the exit code where people are waited for and patience has ended
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
@@ -48,14 +51,18 @@ def run(
     ledger: options.Ledger = options.LEDGER,
     executor: Executor = Hands.RAY,
     address: Address = None,
+    patience: Patience = None,
+    no_wait: NoWait = False,
+    allow_code: options.AllowCode = False,
     as_json: EventsAsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a campaign to its stop; go on where it stands if the ledger has it already."""
     from ..campaign_file import find_campaign, read_campaign
 
-    declared = read_campaign(find_campaign(campaign))
-    carry_out(declared, ledger, executor=executor, address=address, view=_view(as_json=as_json, quiet=quiet))
+    declared = read_campaign(find_campaign(campaign), allow_code=allow_code)
+    view, patience_s = _view(as_json=as_json, quiet=quiet), _patience(patience, no_wait=no_wait)
+    carry_out(declared, ledger, executor=executor, address=address, view=view, patience_s=patience_s)
 
 
 @app.command(rich_help_panel=RUN, epilog="Example: closedloop resume reactor --ledger lab.db")
@@ -68,39 +75,90 @@ def resume(
     ledger: options.Ledger = options.LEDGER,
     executor: Executor = Hands.RAY,
     address: Address = None,
+    by: By = None,
+    reason: Reason = "",
+    patience: Patience = None,
+    no_wait: NoWait = False,
+    allow_code: options.AllowCode = False,
     as_json: EventsAsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a campaign of a ledger, by the declaration that stands in it."""
+    """Go on with a campaign of a ledger: tell the controller that has paused it, or else run it here."""
     from .ledgers import campaign_of
+    from .steer import name_of, resume_elsewhere
 
-    declared = campaign_of(ledger, campaign)
-    carry_out(declared, ledger, executor=executor, address=address, view=_view(as_json=as_json, quiet=quiet))
+    if resume_elsewhere(ledger, campaign, by=by, reason=reason, as_json=as_json):
+        return
+    declared = campaign_of(ledger, campaign, allow_code=allow_code)
+    view, patience_s = _view(as_json=as_json, quiet=quiet), _patience(patience, no_wait=no_wait)
+    carry_out(
+        declared, ledger, executor=executor, address=address, view=view, patience_s=patience_s, resumed_by=name_of(by)
+    )
 
 
-def carry_out(campaign: Campaign, ledger: Path, *, executor: Hands, address: str | None, view: View) -> None:
+def carry_out(
+    campaign: Campaign,
+    ledger: Path,
+    *,
+    executor: Hands,
+    address: str | None,
+    view: View,
+    patience_s: float | None = None,
+    resumed_by: str | None = None,
+) -> None:
     """Run, look on, and say at the end what it came to.
 
     Raises:
         CampaignError: if an address is given to the inline executor.
     """
+    from ..leaving import Leaving
+    from .departure import Departure
     from .watching import looking_on
 
     if address is not None and executor is Hands.INLINE:
         raise CampaignError(f"--address {address}: the inline executor joins no cluster; leave one of the two out")
     warnings.simplefilter("ignore")  # of libraries, at the programmer; ours are errors or events
-    follower: Follower | None = None
+    leaving = Leaving()
     try:
-        with _ended_politely(), looking_on(view, ledger, campaign.name) as follower:
-            n_before = follower.n_events
-            from ..campaign_run import run as run_campaign
+        with looking_on(view, ledger, campaign.name) as follower:
+            departure = Departure(
+                leaving,
+                tell=follower.notify,
+                is_closing=lambda: follower.is_settled,
+                is_idle=lambda: follower.is_idle,
+            )
+            with departure.answering():
+                n_before = follower.n_events
+                from ..campaign_run import run as run_campaign
 
-            run_campaign(campaign, ledger=ledger, executor=executor.value, address=address, watch=follower)
+                departure.begin()
+                state = run_campaign(
+                    campaign,
+                    ledger=ledger,
+                    executor=executor.value,
+                    address=address,
+                    watch=follower,
+                    patience_s=patience_s,
+                    leaving=leaving,
+                    resumed_by=resumed_by,
+                ).state
     except KeyboardInterrupt:
         complain(_how_to_go_on(campaign.name, ledger), word="interrupted;")
         raise typer.Exit(130) from None
+    if leaving.is_asked and not state.stopped:
+        complain(f"what ran has ended; {_how_to_go_on(campaign.name, ledger)}", word="paused;")
+        raise typer.Exit(130)
+    if not state.stopped:
+        _complain_of_waiting(follower)
+        raise typer.Exit(WAITING)
     if view in ("live", "lines"):
         _conclude(follower, ledger, has_run=follower.n_events > n_before)
+
+
+def _patience(patience: float | None, *, no_wait: bool) -> float | None:
+    if no_wait and patience is not None:
+        raise CampaignError(f"--patience {patience:g} and --no-wait: give one of the two")
+    return 0.0 if no_wait else patience
 
 
 def _view(*, as_json: bool, quiet: bool) -> View:
@@ -111,24 +169,6 @@ def _view(*, as_json: bool, quiet: bool) -> View:
     return View.LIVE if sys.stdout.isatty() else View.LINES
 
 
-@contextmanager
-def _ended_politely() -> Iterator[None]:
-    """A polite kill ends a run as Ctrl-C does, with the instruments made safe; so does Ctrl-C in the background."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # whoever runs us here keeps the signals
-        return
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _how_to_go_on(name: str, ledger: Path) -> str:
     from .watching import is_begun
 
@@ -136,6 +176,13 @@ def _how_to_go_on(name: str, ledger: Path) -> str:
         return "nothing was run yet"
     command = shlex.join(["closedloop", "resume", name, "--ledger", str(ledger)])
     return f"instruments made safe; go on with: {command}"
+
+
+def _complain_of_waiting(follower: Follower) -> None:
+    for ask in follower.asks:
+        complain(f"{ask.text}; type: {' | '.join(command for command, _ in ask.ways)}", word="waits:")
+    if not follower.asks:
+        complain("nothing can go on now; see 'closedloop status'", word="waits:")
 
 
 def _conclude(follower: Follower, ledger: Path, *, has_run: bool) -> None:

@@ -17,17 +17,33 @@ KEYS = {
     "belief": "How forecasts are made; left out, it is chosen from what the sources offer.",
     "n_initial": "Space-filling measurements before the belief decides.",
     "n_members": "Members of the ensemble of a simulator's unknowns.",
+    "guard": "Limits and interlocks that hold beside every device: rules, or the name of a rule file beside this one.",
 }
 SOURCE_KEYS = {
     "instrument": "Its driver: 'package.module:Class', './file.py:Class', or the name of an entry point.",
     "simulator": "Its model, named as a driver is.",
-    "settings": "Arguments of the class.",
+    "settings": "Arguments of the class; {env: NAME} stands for the value of an environment variable.",
     "cost": "Of one trial, by resource; the class's own if left out.",
     "replicas": "How many copies of a simulator run at once.",
     "timeout": "Of one trial: seconds or '5 min'.",
     "resources": "What Ray reserves for it, such as {CPU: 1}.",
     "start": "A stand-in process of the driver's that is started with the run, such as 'bench'.",
     "unknowns": "Priors of what the simulator does not know: {normal: [mean, sd]} or {lognormal: [median, log sd]}.",
+    "repeatable": "Whether a trial may be carried out twice; the class's own word if left out.",
+    "on_unknown": "What becomes of a trial in doubt of which the driver knows nothing: ask, abandon or rerun.",
+    "on_failure": "Retries, and what a failure means: infeasible (learned as a constraint) or missing.",
+    "approval": "When a person must approve a trial before it begins; left out: never.",
+    "guard": "Its own limits and interlocks in place of the campaign's: rules, or the name of a rule file.",
+    "needs_make_safe": "false: the device is safe whatever happens, and needs no guard.",
+}
+RULE_KEYS = {
+    "limits": "Lowest and highest value that may be commanded, by parameter: [low, high].",
+    "max_step": "Largest change from one command to the next, by parameter.",
+    "max_rate": "Largest change per second between two commands, by parameter.",
+    "forbidden": "No setting where one of these comparisons holds, such as 'temperature > 80'.",
+    "interlocks": "Live readings that are watched: {trip: 'pressure >= 6', every_s: 1, resume_after_s: 10}.",
+    "safe_setting": "Where the device is sent to be safe, if its driver can.",
+    "deadman_s": "The controller's longest silence in seconds before the device is made safe.",
 }
 
 
@@ -37,7 +53,11 @@ def campaign_schema() -> dict[str, Any]:
 
     schema = Campaign.model_json_schema()
     _describe(schema["properties"], KEYS)
-    _describe(schema["$defs"]["SourceSpec"]["properties"], SOURCE_KEYS)
+    source = schema["$defs"]["SourceSpec"]["properties"]
+    _describe(source, SOURCE_KEYS)
+    _describe(schema["$defs"]["GuardRules"]["properties"], RULE_KEYS)
+    _or_a_file(schema["properties"])
+    _or_a_file(source)
     # From low and high alone a parameter is continuous: an integer says so.
     schema["$defs"]["Integer"]["required"].append("kind")
     schema["$defs"].get("Ordinal", {}).get("properties", {}).pop("n_columns", None)  # is worked out
@@ -55,6 +75,13 @@ def campaign_schema() -> dict[str, Any]:
         "title": "closedloop campaign",
         "description": "A campaign of closedloop: what may be set, what is measured, who answers, what is wanted.",
     }
+
+
+def _or_a_file(properties: dict[str, Any]) -> None:
+    """``guard`` may be the name of a rule file."""
+    described = {k: v for k, v in properties["guard"].items() if k in ("title", "description", "default")}
+    rules = {k: v for k, v in properties["guard"].items() if k not in described}
+    properties["guard"] = {**described, "anyOf": [*(rules.get("anyOf") or [rules]), {"type": "string"}]}
 
 
 def _describe(properties: dict[str, Any], texts: dict[str, str]) -> None:

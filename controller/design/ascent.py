@@ -10,6 +10,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
+from ..errors import BeliefError
 from ..space import Space
 from .candidates import pulled_back
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..space import Array
 
 MAX_ITERATIONS = 20
+MAX_EVALUATIONS = 200  # ten times the usual number; counted, for a clock would make a decision that does not replay
 
 
 def ascend(f: Callable[[Tensor], Tensor], space: Space, starts: Array) -> Array:
@@ -31,11 +33,15 @@ def ascend(f: Callable[[Tensor], Tensor], space: Space, starts: Array) -> Array:
 
     Returns:
         (<= n, c)
+
+    Raises:
+        BeliefError: where the evaluations allowed are spent.
     """
     columns = list(space.continuous_columns)
     if not columns or not len(starts):
         return starts
     base = torch.tensor(starts)
+    n_evaluations = 0
 
     def rows(x: Array) -> tuple[Tensor, Tensor]:
         free = torch.tensor(x.reshape(len(starts), len(columns)), requires_grad=True)
@@ -44,6 +50,10 @@ def ascend(f: Callable[[Tensor], Tensor], space: Space, starts: Array) -> Array:
         return free, X
 
     def loss(x: Array) -> tuple[float, Array]:
+        nonlocal n_evaluations
+        n_evaluations += 1
+        if n_evaluations > MAX_EVALUATIONS:
+            raise BeliefError(f"no end after {MAX_EVALUATIONS} evaluations")
         free, X = rows(x)
         value = -f(X).sum()
         (gradient,) = torch.autograd.grad(value, free)

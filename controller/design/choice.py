@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,7 @@ class Option:
     gain: float  # in the units of the objective
     cost: float  # share of the budget
     note: str = ""
+    p_success: float | None = None  # that a trial succeeds; None where none ever failed
 
     @property
     def gain_per_cost(self) -> float:
@@ -48,6 +49,11 @@ class Choice:
     def gain_per_cost(self) -> float:
         """What the actions compete by."""
         return self.gain / self.cost
+
+    def with_replaced(self, fault: str) -> Choice:
+        """This, saying that it stands in for settings that could not be proposed."""
+        text = f"{self.text} (in place of one that {fault})"
+        return replace(self, text=text, figures={**self.figures, "replaced": 1.0})
 
 
 def chosen(
@@ -75,8 +81,12 @@ def chosen(
         best = candidates[0]
     rivals = _rivals(best, options)
     figures = {f"gain_{o.source}": o.gain for o in (best, *rivals) if not o.note}
+    if best.p_success is not None:
+        figures["p_success"] = best.p_success
     if best.source == target and np.isfinite(found.log_values[0]):
         figures["log_ei" if found.is_improvement else "log_p_feasible"] = float(found.log_values[0])
+    if best.source == target and found.fallback:
+        figures["fallback"] = float(found.fallback)
     text = _text(best, rivals, is_nothing=is_nothing, is_spent=is_spent)
     text += f" ({found.note})" if found.note else ""
     return Choice(best.source, best.setting, best.gain, best.cost, text, tuple(rivals), figures)

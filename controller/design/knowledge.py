@@ -33,13 +33,15 @@ class Outlook:
     mean: Array  # (r, m) noise-free responses
     sd: Array  # (r, m)
     worst: float  # what an infeasible setting counts as, scaled
+    p_success: Array | None = None  # (r,) that a trial succeeds there; None where none ever failed
 
     @classmethod
-    def at(cls, X: Array, model: Model, objective: Objective) -> Outlook:
+    def at(cls, X: Array, model: Model, objective: Objective, *, p_success: Array | None = None) -> Outlook:
         """From the model of the target."""
         mean, sd = moments(model, X)
         values = objective.values(mean, lib=np)
-        return cls(objective, X, mean, sd, float(values.min()) - 1.0)  # one spread of the readings below
+        worst = float(values.min()) - 1.0  # one spread of the readings below
+        return cls(objective, X, mean, sd, worst, p_success)
 
     def gains(self, influence: Array) -> Array:
         """E[max U after] - max E[U after] of each action, >= 0 and in the units of the objective.
@@ -56,7 +58,7 @@ class Outlook:
             moved = influence[start : start + CHUNK]
             sd = np.sqrt(np.maximum(self.sd**2 - moved**2, 0.0))  # (k, r, m)
             mean = self.mean + moved[:, None] * Z[:, None, :]  # (k, F, r, m)
-            U = utility(self.objective, mean, np.broadcast_to(sd[:, None], mean.shape), self.worst)
+            U = utility(self.objective, mean, np.broadcast_to(sd[:, None], mean.shape), self.worst, self.p_success)
             gains[start : start + CHUNK] = U.max(axis=2).mean(axis=1) - U.mean(axis=1).max(axis=1)
         # An objective such as exp(y) may promise more than a number holds.
         return np.nan_to_num(self.objective.scale * np.maximum(gains, 0.0), nan=0.0, posinf=MAX_GAIN)

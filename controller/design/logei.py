@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from botorch.acquisition.logei import qLogNoisyExpectedImprovement, qLogProbabilityOfFeasibility
-from botorch.exceptions.errors import BotorchError
 from botorch.exceptions.warnings import BotorchWarning
 from botorch.posteriors.posterior_list import PosteriorList
 from botorch.sampling.base import MCSampler
@@ -21,10 +20,12 @@ from botorch.sampling.list_sampler import ListSampler
 from botorch.sampling.normal import IIDNormalSampler, SobolQMCNormalSampler
 from botorch.utils.sampling import manual_seed
 
+from ..belief.failures import described
+from ..belief.success import Success
 from ..errors import BeliefError
 from .ascent import ascend
 from .candidates import as_asked, discrete_neighbours, distinct, raw_candidates, without
-from .initial import initial_setting
+from .safeguard import CROWD, Barred, space_filling, usable
 from .utility import expected, moments
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ N_BASELINE = 24  # settings that may be the best one; the others are no rivals
 APART = 0.05  # of the cube: starts nearer than this climb the same hill
 N_SWEEPS = 3
 HARDLY = 0.1  # probability of being feasible of the best setting, below which feasibility is searched for first
-FAILURES = (RuntimeError, ValueError, BotorchError, BeliefError)  # what linear algebra may end in
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,28 @@ class Found:
     log_values: Array  # (k,) log expected improvement of the scaled objective; -inf where unknown
     note: str = ""
     is_improvement: bool = True  # whether the values are that, and not the log probability of being feasible
+    fallback: int = 0  # 0 the search as it should be; 1 screened only; 2 space-filling, no model had a say
 
 
 class Acquisition:
     """The acquisition function over rows (n, c), to be screened and climbed.
 
     Log expected improvement; the log probability of being feasible as long as hardly a setting seems feasible.
+    Where trials failed, the log probability that one succeeds is added: what is expected of a reading comes only
+    if there is one (Gelbart, Snoek & Adams 2014).
     """
 
-    def __init__(self, model: Model, objective: Objective, baseline: Array, pending: Array, *, seed: int) -> None:
-        self._seed = seed
+    def __init__(
+        self,
+        model: Model,
+        objective: Objective,
+        baseline: Array,
+        pending: Array,
+        *,
+        seed: int,
+        success: Success | None = None,
+    ) -> None:
+        self._seed, self._success = seed, success
         mc_objective, constraints = objective.for_botorch()
         sampler = _sampler(model, torch.tensor(baseline), seed=seed)
         X_pending = torch.tensor(pending) if len(pending) else None
@@ -88,7 +100,7 @@ class Acquisition:
         with manual_seed(self._seed), warnings.catch_warnings():
             warnings.simplefilter("ignore", BotorchWarning)
             value: torch.Tensor = self._f(X.unsqueeze(-2))
-        return value
+        return value if self._success is None else value + self._success.log_probability(X)
 
     def values(self, X: Array) -> Array:
         """Log values (n,); -inf where there is none."""
@@ -105,6 +117,7 @@ def best_settings(
     avoid: Array,
     seed: int,
     rng: np.random.Generator,
+    is_constant: bool = False,
 ) -> Found:
     """The settings of the target with the highest log expected improvement, several distinct ones.
 
@@ -115,27 +128,33 @@ def best_settings(
         avoid: (k, c) settings not to be asked for.
         seed: the campaign's.
         rng: of this decision.
+        is_constant: whether all readings of the target are equal.
     """
-    space = evidence.space
+    space, target = evidence.space, evidence.target
     try:
+        success = Success.of(evidence, target)
         baseline = likely_best(model, evidence, objective)
-        pending = distinct(evidence.pending_at(evidence.target))
-        acquisition = Acquisition(model, objective, baseline, pending, seed=int(rng.integers(2**31)))
+        pending = distinct(evidence.pending_at(target))
+        acquisition = Acquisition(model, objective, baseline, pending, seed=int(rng.integers(2**31)), success=success)
+        # The probability of being feasible is highest beside what was read: left alone, it reads that ever again.
+        # Of equal readings a model learns nothing but that: only elsewhere can there be another one.
+        n_crowd = 1 if is_constant else None if acquisition.is_improvement else CROWD
+        barred = Barred(pending, avoid, evidence.infeasible_at(target), evidence.of(target).X_set, success, n_crowd)
         n_raw = N_RAW if sum(map(len, evidence.observations.values())) < LARGE else N_RAW_LARGE
         every = as_asked(space, raw_candidates(space, baseline[:5], n=n_raw, seed=seed, rng=rng))
-        raw = without(every, avoid)
-        raw = raw if len(raw) else every  # where every setting was asked for, repeats are all that is left
+        raw = barred.freest(every)  # where every setting was asked for, repeats are all that is left
         values = acquisition.values(raw)
         if not np.isfinite(values).any():
             raise BeliefError("no candidate has a finite expected improvement")
-    except FAILURES as error:
-        row = initial_setting(space, len(evidence.of(evidence.target)) + len(avoid), seed)
-        return Found(row[None], np.array([-np.inf]), f"next Sobol point, since the acquisition failed: {error}")
+    except Exception as error:  # whatever it is: the loop never dies of the model, and the decision says so
+        row = space_filling(evidence, target, seed=seed)
+        note = f"next Sobol point, since the acquisition failed: {described(error)}"
+        return Found(row[None], np.array([-np.inf]), note, fallback=2)
+    note = ""
     try:
-        raw, values = _refined(acquisition, space, raw, values, avoid)
-        note = ""
-    except FAILURES as error:
-        note = f"best of {len(raw)} screened settings, since the ascent failed: {error}"
+        raw, values, note = _refined(acquisition, space, raw, values, barred)
+    except Exception as error:
+        note = f"best of {len(raw)} screened settings, since the ascent failed: {described(error)}"
     return _best(raw, values, note, is_improvement=acquisition.is_improvement)
 
 
@@ -170,28 +189,33 @@ def likely_best(model: Model, evidence: Evidence, objective: Objective) -> Array
     return X[np.argsort(-values, kind="stable")[:N_BASELINE]]
 
 
-def _refined(acquisition: Acquisition, space: Space, raw: Array, values: Array, avoid: Array) -> tuple[Array, Array]:
-    """The screened settings and what was reached by climbing from the best of them."""
+def _refined(
+    acquisition: Acquisition, space: Space, raw: Array, values: Array, barred: Barred
+) -> tuple[Array, Array, str]:
+    """The screened settings and what was reached by climbing from the best of them; and what was wrong with that."""
     starts = raw[_apart(raw, values, N_STARTS)]
-    X = without(distinct(as_asked(space, ascend(acquisition, space, starts))), avoid)
+    reached = ascend(acquisition, space, starts)
+    sound = usable(space, reached)
+    n_bad = len(reached) - len(sound)
+    note = f"{n_bad} of {len(reached)} climbed settings, not finite or outside the space, left out" if n_bad else ""
+    X = barred.without(distinct(as_asked(space, sound))) if len(sound) else sound
     if len(X):
         raw, values = np.concatenate([raw, X]), np.concatenate([values, acquisition.values(X)])
-    return _swept(acquisition, space, raw, values, avoid)
+    return (*_swept(acquisition, space, raw, values, barred), note)
 
 
-def _swept(acquisition: Acquisition, space: Space, X: Array, values: Array, avoid: Array) -> tuple[Array, Array]:
+def _swept(acquisition: Acquisition, space: Space, X: Array, values: Array, barred: Barred) -> tuple[Array, Array]:
     """With discrete steps from the best setting, as long as one is better."""
     for _ in range(N_SWEEPS):
-        near = without(discrete_neighbours(space, X[values.argmax()]), np.concatenate([X, avoid]))
+        near = barred.without(without(discrete_neighbours(space, X[values.argmax()]), X))
         if not len(near):
             break
         found, best = acquisition.values(near), values.max()
         X, values = np.concatenate([X, near]), np.concatenate([values, found])
         if found.max() <= best:
             break
-        better = without(
-            as_asked(space, ascend(acquisition, space, near[[found.argmax()]])), np.concatenate([X, avoid])
-        )
+        climbed = usable(space, ascend(acquisition, space, near[[found.argmax()]]))
+        better = barred.without(without(as_asked(space, climbed), X))
         if len(better):
             X, values = np.concatenate([X, better]), np.concatenate([values, acquisition.values(better)])
     return X, values
@@ -210,4 +234,4 @@ def _apart(X: Array, values: Array, n: int) -> list[int]:
 
 def _best(X: Array, values: Array, note: str, *, is_improvement: bool) -> Found:
     kept = _apart(X, values, N_STARTS + 1)
-    return Found(X[kept], values[kept], note, is_improvement)
+    return Found(X[kept], values[kept], note, is_improvement, fallback=1 if note else 0)

@@ -46,7 +46,8 @@ class Objective:
 
     def values(self, Y: Any, *, lib: Any) -> Any:
         """The scaled objective (...)."""
-        x = (self._raw(Y, lib=lib) - self.center) / self.scale
+        with np.errstate(all="ignore"):
+            x = (self._raw(Y, lib=lib) - self.center) / self.scale
         return lib.where(lib.isfinite(x), x, BAD)
 
     def margins(self, Y: Any, *, lib: Any) -> list[Any]:
@@ -55,7 +56,8 @@ class Objective:
 
     def margin(self, k: int, Y: Any, *, lib: Any) -> Any:
         """The k-th of them."""
-        margin = self._raw_margin(k, Y, lib=lib) / self.margin_scales[k]
+        with np.errstate(all="ignore"):
+            margin = self._raw_margin(k, Y, lib=lib) / self.margin_scales[k]
         return lib.where(lib.isfinite(margin), margin, BROKEN)
 
     def for_botorch(self) -> tuple[GenericMCObjective, list[Callable[[Tensor], Tensor]] | None]:
@@ -85,7 +87,9 @@ def _center_and_scale(x: Array) -> tuple[float, float]:
     x = x[np.isfinite(x)]
     if not len(x):
         return 0.0, 1.0
-    return float(x.mean()), _spread(x)
+    with np.errstate(over="ignore"):
+        mean = float(x.mean())
+    return mean if np.isfinite(mean) else float(np.median(x / 2.0) * 2.0), _spread(x)
 
 
 def _size(margin: Array) -> float:
@@ -96,5 +100,9 @@ def _size(margin: Array) -> float:
 
 def _spread(x: Array) -> float:
     """Standard deviation; the size of the values where they are all alike, 1 where that is 0."""
-    sd, size = float(x.std()), float(np.abs(x).max())
+    with np.errstate(over="ignore", invalid="ignore"):
+        sd, size = float(x.std()), float(np.abs(x).max())
+    if not np.isfinite(sd):  # beyond what float64 can square: the middle half speaks for all
+        sd = min(4.0 * float(np.diff(np.quantile(x / 4.0, (0.25, 0.75)))[0]), 1e300)
+        size = sd or min(size, 1e300)
     return sd if sd > 1e-12 * size else size or 1.0

@@ -50,9 +50,11 @@ def expected(objective: Objective, mean: Array, sd: Array) -> tuple[Array, Array
     return values, feasible
 
 
-def utility(objective: Objective, mean: Array, sd: Array, worst: float) -> Array:
-    """U of shape (...), scaled; ``worst`` is what an infeasible setting counts as."""
+def utility(objective: Objective, mean: Array, sd: Array, worst: float, p_success: Array | None = None) -> Array:
+    """U of shape (...), scaled; ``worst`` is what an infeasible setting counts as, and one at which trials fail."""
     values, feasible = expected(objective, mean, sd)
+    if p_success is not None:
+        return p_success * feasible * (values - worst)
     return feasible * (values - worst) if objective.margin_scales else values
 
 

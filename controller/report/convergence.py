@@ -36,7 +36,7 @@ def _draw(axes: Axes, story: Story, resource: str) -> None:
     broken: Marks = []
     simulated: Marks = []
     for t in (story.trials[n] for n in story.answered):
-        x = story.objective(t.reading.values) if t.reading else None
+        x = story.objective(t.reading.values) if t.reading and t.is_read else None
         if x is None or t.reading is None:
             continue
         mark = (t.spent.get(resource, 0.0), x)
@@ -54,7 +54,7 @@ def _draw(axes: Axes, story: Story, resource: str) -> None:
     if best:
         end = max(story.spent.get(resource, 0.0), best[-1][0])
         axes.step(*zip(*best, (end, best[-1][1]), strict=True), where="post", color=GOOD, lw=2, label="best so far")
-    failed = [t.spent.get(resource, 0.0) for t in story.trials.values() if t.failure]
+    failed = [t.spent.get(resource, 0.0) for t in story.trials.values() if t.status == "failed"]
     if failed:
         axes.plot(
             failed, [0.02] * len(failed), "x", color=FAINT, ms=5, transform=axes.get_xaxis_transform(), label="failed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .markup import Child, Html, details, el, facts, join, note, table
+from .sayings import saying
 from .story import Story, TrialStory
 from .study import Study
 from .words import clock, duration, number, plus_minus, setting_words, value_words, with_unit
@@ -36,8 +37,9 @@ def _one(story: Story, t: TrialStory) -> Html:
 
 
 def _outcome(story: Story, t: TrialStory) -> Child:
-    if t.reading is None:
-        return el("span", t.failure.cause, cls="alarm") if t.failure else el("span", "in flight", cls="what")
+    if t.reading is None or not t.is_read:
+        is_alarming = t.status in ("failed", "invalid", "unknown")
+        return el("span", _status_words(t), cls="alarm" if is_alarming else "what")
     scores = [(r, s) for r in story.declared.responses if (s := t.scored(r)) is not None]
     worst = max(scores, key=lambda pair: abs(pair[1].z), default=None)
     x = story.objective(t.reading.values)
@@ -48,6 +50,13 @@ def _outcome(story: Story, t: TrialStory) -> Child:
     return join(parts)
 
 
+def _status_words(t: TrialStory) -> str:
+    if t.status == "failed" and t.failure:
+        return t.failure.cause
+    words = {"proposed": "waits for approval", "approved": "in flight", "acting": "in flight", "unknown": "in doubt"}
+    return "set aside" if t.status == "invalid" and t.reading else words.get(t.status, t.status)
+
+
 def _facts(story: Story, t: TrialStory) -> list[tuple[Child, Child]]:
     why = t.trial.why
     rows: list[tuple[Child, Child]] = [("why", why.text or "no reason was given")]
@@ -55,8 +64,10 @@ def _facts(story: Story, t: TrialStory) -> list[tuple[Child, Child]]:
         rows.append(("gain", f"{number(why.gain, 3)} for {number(100 * (why.cost or 0.0), 2)} % of the budget"))
     if t.reading and t.reading.achieved:
         rows.append(("achieved", setting_words(t.reading.achieved, story.declared.parameters)))
-    if t.failure:
-        rows.append(("failed", f"{t.failure.cause}: {t.failure.message}"))
+    if t.asks:
+        rows.append(("asked", f"a person must approve it: {t.asks}"))
+    units, before = story.declared.parameters, t.proposal.setting if t.proposal else None
+    rows += [(e.kind, f"{saying(e, units=units, before=before)} at {clock(e.time)}") for e in t.history]
     took = f", answered after {duration(t.seconds)}" if t.seconds is not None else ""
     rows.append(("when", f"proposed by the {t.by} at {clock(t.proposed)}{took}"))
     return rows

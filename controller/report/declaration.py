@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ..errors import LedgerError
 from ..goal import Goal
 
 SECONDS = {
@@ -20,6 +21,7 @@ SECONDS = {
     **dict.fromkeys(("h", "hr", "hour", "hours"), 3600.0),
     **dict.fromkeys(("d", "day", "days"), 86400.0),
 }
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _DURATION = re.compile(r"\s*([0-9.eE+-]+)\s*([a-z]*)\s*")
 
 
@@ -50,7 +52,12 @@ class Declaration:
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Declaration:
-        """From the event ``started``."""
+        """From the event ``started``.
+
+        Raises:
+            LedgerError: if it holds a name that no campaign can have, so that it was not written by closedloop.
+        """
+        _check_names(raw)
         sources = {name: _source(s) for name, s in raw["sources"].items()}
         return cls(
             name=raw["name"],
@@ -83,6 +90,15 @@ class Declaration:
     def main_resource(self) -> str:
         """The resource that a course is drawn against: the first of the budget that is more than a count."""
         return next((r for r in self.budget if r != "trials"), next(iter(self.budget)))
+
+
+def _check_names(raw: Mapping[str, Any]) -> None:
+    names = [raw["name"], *raw["parameters"], *raw["responses"], *raw["sources"]]
+    if strange := [name for name in names if not _NAME.fullmatch(name)]:
+        raise LedgerError(
+            f"the ledger names something {strange[0]!r}, as no campaign can: letters, digits and _ . - only; it was "
+            "not written by closedloop, or was altered: take it from a backup"
+        )
 
 
 def _source(declared: Mapping[str, Any]) -> DeclaredSource:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .markup import Html, el
+from .markup import Html, el, visible
 from .theme import COLOURS
 
 if TYPE_CHECKING:
@@ -68,9 +69,10 @@ def svg(figure: Figure, name: str, caption: str = "") -> Html:
     import matplotlib as mpl
 
     text = io.StringIO()
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # the reader's own fonts draw the text
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    drawn = text.getvalue()
+    drawn = visible(text.getvalue())
     drawn = _USES.sub(rf"\g<1>{name}-", drawn[drawn.index("<svg") :])
     drawn = _FONT.sub(r"\1inherit", drawn)
     for variable, colour in COLOURS.items():

@@ -42,7 +42,7 @@ def forecasts(study: Study) -> Html:
 
 
 def _against(axes: Axes, story: Story, response: str) -> None:
-    answered = [story.trials[n] for n in story.answered]
+    answered = [story.trials[n] for n in story.answered if story.trials[n].is_read]
     kept = [t for t in answered if t.trial.source == story.declared.target and t.scored(response)]
     half = len(kept) // 2
     for part, is_late in ((kept[:half], False), (kept[half:], True)):

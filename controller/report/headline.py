@@ -84,6 +84,8 @@ def _ending(story: Story) -> Html:
     took = duration((story.last - story.began).total_seconds()) if story.last and story.began else "no time"
     if story.stopped:
         return el("p", el("strong", "Stopped"), f" after {took}: {story.stopped.reason}.")
+    if story.paused:
+        return el("p", el("strong", "Paused"), f" after {took}, by {story.paused.by}: {story.paused.reason}.")
     running = f", with {plural(len(story.running), 'trial')} in flight" if story.running else ""
     return el("p", el("strong", "Not over"), f": {plural(story.seq, 'event')} in {took}{running}.")
 

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable
 from html import escape
 
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # no text of a page; a driver's message may hold them
+from .words import UNSEEN
+
+CONTROL = re.compile(rf"[\x00-\x08\x0b\x0c\x0e-\x1f{UNSEEN}]")  # no text of a page; a driver's message may hold them
 VOID = frozenset({"meta", "br", "col", "hr"})
 
 
@@ -28,7 +30,7 @@ def el(tag: str, *children: Child | Iterable[Child], cls: str = "", **attributes
     """
     if cls:
         attributes = {"class": cls, **attributes}
-    head = "".join(f' {name.rstrip("_")}="{escape(value)}"' for name, value in attributes.items())
+    head = "".join(f' {name.rstrip("_")}="{plain(value)}"' for name, value in attributes.items())
     return Html(f"<{tag}{head}>") if tag in VOID else Html(f"<{tag}{head}>{join(children)}</{tag}>")
 
 
@@ -43,8 +45,18 @@ def _text(child: Child | Iterable[Child]) -> str:
     if isinstance(child, Html):
         return child
     if isinstance(child, str | int | float):
-        return escape(CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(child)))
+        return plain(str(child))
     return join(child)
+
+
+def plain(text: str) -> str:
+    """The text as the page shows it, whatever it holds."""
+    return escape(visible(text))
+
+
+def visible(text: str) -> str:
+    """What cannot stand in a page is seen to be there."""
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def table(head: Iterable[Child], rows: Iterable[Iterable[Child]], *, numeric: Iterable[int] = ()) -> Html:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import ClosedLoopError
+from ..ledger_audit import audit
 from .convergence import convergence
 from .decisions import decisions
 from .forecasts import forecasts, trust
@@ -18,6 +19,9 @@ from .story import Story, read_events
 from .study import Study
 from .theme import STYLE
 from .unknowns import unknowns
+
+# Whatever a campaign or a driver says: no script, and nothing from another host.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 Section = Callable[[Study], Html | None]
 
@@ -51,7 +55,8 @@ def write_report(ledger: str | Path, campaign: str | None, output: str | Path) -
         ClosedLoopError: if the file cannot be written.
     """
     events = read_events(ledger, campaign)
-    text = page(Study(Story.of(events), events))
+    found = audit(ledger, campaign)
+    text = page(Study(Story.of(events), events, found[0] if len(found) == 1 else None))
     path = Path(output)
     try:
         path.write_text(text, encoding="utf-8")
@@ -74,6 +79,7 @@ def page(study: Study) -> str:
     head = el(
         "head",
         el("meta", charset="utf-8"),
+        el("meta", **{"http-equiv": "Content-Security-Policy", "content": POLICY}),
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
         el("title", f"{study.story.declared.name} · closedloop"),
         el("style", Html(STYLE)),

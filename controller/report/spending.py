@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .figure import BAD, EXPERIMENT, GOOD, INK, LINE, MANY, SIMULATION, drawing, quiet, svg
 from .markup import Html, join, note, table
-from .story import Story
+from .story import Story, TrialStory
 from .study import Study
 from .words import amount, duration, number
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LINES = (EXPERIMENT, SIMULATION, GOOD, INK)
+GROUPS = ("read", "failed", "open")
 
 
 def spending(study: Study) -> Html:
@@ -47,15 +48,16 @@ def _by_source(story: Story) -> Html:
         trials = story.of_source(name)
         took: dict[str, float] = {}
         for t in trials:
-            if t.status != "running":
-                for r, x in {**t.trial.cost, **(t.reading.cost if t.reading else {})}.items():
-                    took[r] = took.get(r, 0.0) + x
-        counts = [sum(t.status == s for t in trials) for s in ("observed", "failed", "running")]
+            for r, x in t.cost.items():
+                took[r] = took.get(r, 0.0) + x
+        groups = [group_of(t) for t in trials]
+        counts = [sum(g == group for g in groups) for group in GROUPS]
         rows.append([name, source.kind, *map(str, counts), *(amount(r, took.get(r, 0.0)) for r in resources)])
     total = [amount(r, story.spent.get(r, 0.0)) for r in resources]
     limits = [amount(r, b) for r, b in story.declared.budget.items()]
-    rows += [["all", "", "", "", "", *total], ["budget", "", "", "", "", *limits]]
-    head = ["source", "kind", "read", "failed", "in flight", *resources]
+    blanks = ["" for _ in GROUPS]
+    rows += [["all", "", *blanks, *total], ["budget", "", *blanks, *limits]]
+    head = ["source", "kind", *GROUPS, *resources]
     return table(head, rows, numeric=range(2, len(head)))
 
 
@@ -76,27 +78,34 @@ def timeline(study: Study) -> Html:
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color=LINE, linewidth=0.8)
         axes.margins(x=0.01)
-        return svg(figure, "timeline", "From proposal to answer; red gave no reading, open bars are in flight.")
+        return svg(figure, "timeline", "From proposal to answer; red gave no reading, open bars are not settled.")
+
+
+def group_of(t: TrialStory) -> str:
+    """Whether a trial gave a reading that counts, gave nothing, or is not settled."""
+    if t.is_read:
+        return "read"
+    return "failed" if t.status in ("failed", "cancelled", "invalid") else "open"
 
 
 def _bars(axes: Axes, story: Story, source: str, *, place: int, size: float) -> None:
     assert story.began is not None
     colour = EXPERIMENT if story.declared.sources[source].kind == "instrument" else SIMULATION
-    parts: dict[str, list[tuple[float, float]]] = {"observed": [], "failed": [], "running": []}
+    parts: dict[str, list[tuple[float, float]]] = {group: [] for group in GROUPS}
     for t in story.of_source(source):
         if t.proposed is not None:
             start = (t.proposed - story.began).total_seconds() / size
             end = ((t.answered or story.last or t.proposed) - story.began).total_seconds() / size
-            parts[t.status].append((start, max(end - start, 0.0)))
+            parts[group_of(t)].append((start, max(end - start, 0.0)))
     styles: dict[str, dict[str, Any]] = {
-        "observed": {"facecolors": colour, "alpha": 0.75},
+        "read": {"facecolors": colour, "alpha": 0.75},
         "failed": {"facecolors": BAD},
-        "running": {"facecolors": "none"},
     }
-    for status, spans in parts.items():
+    for group, spans in parts.items():
         if spans:
-            edge = {"failed": BAD}.get(status, colour)
-            bars = axes.broken_barh(spans, (place - 0.3, 0.6), edgecolors=edge, linewidths=0.6, **styles[status])
+            edge = {"failed": BAD}.get(group, colour)
+            style = styles.get(group, {"facecolors": "none"})
+            bars = axes.broken_barh(spans, (place - 0.3, 0.6), edgecolors=edge, linewidths=0.6, **style)
             bars.set_rasterized(len(spans) > MANY)
 
 

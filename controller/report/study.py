@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..campaign import Campaign
+from ..ledger_audit import Audit
 from ..records import AnyEvent, Setting, Started
 from .story import Story
 
@@ -25,20 +26,21 @@ class Study:
 
     story: Story
     events: Sequence[AnyEvent]
+    audit: Audit | None = None  # whether the ledger is whole; None: nobody looked
 
     @cached_property
     def campaign(self) -> Campaign:
-        """The declaration as the ledger has it."""
-        first = self.events[0]
-        assert isinstance(first, Started)
-        return Campaign.trusted(first.campaign)
+        """The declaration as the ledger has it, with all amendments."""
+        return self.state.campaign
 
     @cached_property
     def state(self) -> State:
         """What the ledger adds up to."""
-        from ..state import replay
+        from ..evolve import replay
 
-        return replay(self.campaign, self.events)
+        first = self.events[0]
+        assert isinstance(first, Started)
+        return replay(Campaign.trusted(first.campaign), self.events)
 
     @cached_property
     def belief(self) -> Belief | None:

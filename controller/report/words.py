@@ -12,7 +12,10 @@ from ..records import Value
 
 UNIT_SIGNS = {"degC": "°C", "percent": "%", "dimensionless": "", "degF": "°F", "um": "µm"}
 BARS = "▁▂▃▄▅▆▇█"
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# What a text may not do to a terminal, a table or a page: control characters, line separators, overrides of the
+# direction of writing, and halves of characters, which cannot even be written.
+UNSEEN = r"\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+_CONTROL = re.compile(rf"[\x00-\x08\x0b-\x1f{UNSEEN}]")
 
 
 def number(x: float, digits: int = 4) -> str:
@@ -38,7 +41,7 @@ def plus_minus(mean: float, sd: float | None) -> str:
 
 def unit_sign(unit: str) -> str:
     """The unit as it is printed: ``degC`` as °C."""
-    return UNIT_SIGNS.get(unit, unit)
+    return UNIT_SIGNS.get(unit, printable(unit))
 
 
 def with_unit(text: str, unit: str) -> str:
@@ -53,14 +56,14 @@ def value_words(value: Value) -> str:
 
 def setting_words(setting: Mapping[str, Value], units: Mapping[str, str]) -> str:
     """``temperature 79 °C, time 3 min``."""
-    return ", ".join(f"{k} {with_unit(value_words(v), units.get(k, ''))}" for k, v in setting.items())
+    return printable(", ".join(f"{k} {with_unit(value_words(v), units.get(k, ''))}" for k, v in setting.items()))
 
 
 def goal_words(goal: Goal) -> str:
     """``maximize yield subject to byproduct <= 5``."""
     aim = f"{'reach' if goal.aim == 'target' else goal.aim} {goal.expression.text}"
     value = f" = {number(goal.value)}" if goal.value is not None else ""
-    return f"{aim}{value}" + (f" subject to {', '.join(goal.subject_to)}" if goal.subject_to else "")
+    return printable(f"{aim}{value}" + (f" subject to {', '.join(goal.subject_to)}" if goal.subject_to else ""))
 
 
 def duration(seconds: float) -> str:
@@ -74,7 +77,7 @@ def duration(seconds: float) -> str:
 
 def amount(resource: str, x: float) -> str:
     """So much of a resource; time as a duration."""
-    return duration(x) if resource == "time" else f"{number(x)} {resource}"
+    return duration(x) if resource == "time" else printable(f"{number(x)} {resource}")
 
 
 def clock(time: datetime | None) -> str:

@@ -9,8 +9,8 @@ import pytest
 
 from closedloop.controller.errors import OutcomeUnknown, SourceError
 from closedloop.controller.executor import InlineExecutor
-from closedloop.controller.records import Failed, Noted, Observed, Reading, Trial
-from closedloop.controller.source import Binding, find_source
+from closedloop.controller.records import Failed, Noted, Observed, Paused, Reading, Resumed, Trial
+from closedloop.controller.source import Binding, NotStarted, Unknown, find_source
 from closedloop.instruments.instrument import Instrument
 from closedloop.simulators.simulator import Simulator
 
@@ -35,6 +35,11 @@ class Furnace(Instrument):
         time.sleep(setting.get("takes", 0.0))
         self.note(f"end {setting['x']}")
         return {"hardness": 2.0 * setting["x"]}
+
+    def recover(self, trial):
+        if trial.setting["found"] == "reading":
+            return {"hardness": 2.0 * trial.setting["x"]}
+        return NotStarted() if trial.setting["found"] == "not started" else Unknown("no memory")
 
     def make_safe(self) -> None:
         self.note("safe")
@@ -169,14 +174,33 @@ class TestExecutor:
             3: "observed",
         }
 
-    def test_an_answer_that_came_before_its_trial_is_kept_for_it(self, lab):
+    def test_what_people_say_is_heard_whether_or_not_a_trial_waits_for_it(self, lab):
+        """Whether it fits is decided by the state, not by the hands."""
         executor = lab.start()
-        lab.posted = [Observed(trial=5, reading=Reading(values={"hardness": 9.0}))]
+        lab.posted = [
+            Observed(trial=5, reading=Reading(values={"hardness": 9.0}), letter=3),
+            Paused(by="a", reason="b"),
+        ]
         executor.submit(trial(4, "person"))
-        threading.Timer(0.5, lambda: lab.posted.append(Failed(trial=4, cause="error", message="x"))).start()
+        assert executor.is_busy
+        first, second = executor.wait(), executor.wait()
+        assert (first.trial, first.letter, second.kind) == (5, 3, "paused")
+        lab.posted = [Failed(trial=4, cause="error", message="x")]
         assert executor.wait().trial == 4
-        executor.submit(trial(5, "person"))
-        assert executor.wait().reading.values == {"hardness": 9.0}
+        assert not executor.is_busy
+        assert executor.listen(0.0) is None
+        lab.posted = [Resumed(by="a")]
+        assert executor.listen(None).kind == "resumed"
+
+    def test_a_driver_is_asked_what_became_of_a_trial_in_doubt(self, lab):
+        executor = lab.start()
+        for n in (1, 2, 3):
+            executor.recover(trial(n, found=["reading", "not started", "unknown"][n - 1]))
+        found, not_started, unknown = (executor.wait() for _ in range(3))
+        assert found == Observed(trial=1, reading=Reading(values={"hardness": 2.0}))
+        assert (not_started.kind, not_started.outcome, not_started.by) == ("settled", "not_started", "driver")
+        assert (unknown.kind, unknown.outcome) == ("settled", "unknown")
+        assert lab.lines() == ["connect"]
 
     def test_a_trial_that_has_not_begun_can_be_cancelled_and_is_answered(self, lab):
         executor = lab.start()
@@ -244,7 +268,9 @@ class TestExecutor:
             "    def measure(self, setting):\n"
             "        return {'hardness': FACTOR * setting['x'], 'colour': 'red'}\n"
         )
-        mine = Binding(name="mine", cls=find_source("mine.py:Mine", folder=tmp_path), responses=("hardness",))
+        mine = Binding(
+            name="mine", cls=find_source("mine.py:Mine", folder=tmp_path, allow_code=True), responses=("hardness",)
+        )
         executor = lab.start(mine=mine)
         executor.submit(trial(2, "mine"))
         assert executor.wait().reading == Reading(values={"hardness": 6.0}, info={"colour": "red"})

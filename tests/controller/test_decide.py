@@ -97,6 +97,20 @@ def test_readings_of_any_scale_give_decisions(scale: float, tmp_path: Path) -> N
     assert result.state.n_readings("lab") == 9
 
 
+def test_fault_32_a_reading_at_the_end_of_the_numbers_ends_no_campaign(tmp_path: Path) -> None:
+    n = 0
+
+    @cl.instrument(cost={"money": 1})
+    def lab(x0: float, x1: float) -> dict:
+        nonlocal n
+        n += 1
+        return {"y": 1.7e308 if n == 5 else x0 - x1}
+
+    result = cl.run(campaign(sources={"lab": lab}, budget={"money": 12}), ledger=tmp_path / "l.db", executor="inline")
+    assert len(result.state.trials) == 12
+    assert cl.run(campaign(sources={"lab": lab}, budget={"money": 12}), ledger=tmp_path / "l.db", executor="inline")
+
+
 def test_a_goal_without_a_value_has_no_best(tmp_path: Path) -> None:
     c = campaign(sources={"lab": source("instrument", cost={})}, goal={"maximize": "log(y - 1)"}, budget={"trials": 6})
     result = cl.run(c, ledger=tmp_path / "l.db", executor="inline")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
@@ -10,23 +12,34 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from closedloop.controller import ledger_lease, ledger_reader
+from closedloop.controller import ledger_audit, ledger_lease, ledger_reader
 from closedloop.controller.errors import LeaseHeld, LedgerError
 from closedloop.controller.ledger import EventRow, InboxRow, Ledger
 from closedloop.controller.ledger_schema import MIGRATIONS, row_hash
 from closedloop.controller.records import (
+    Acting,
+    Amended,
+    Approved,
     Assimilated,
+    Ending,
     Failed,
     Forecast,
     Innovation,
     Noted,
     Observed,
+    Paused,
     Proposed,
+    Quarantined,
     Reading,
+    Refused,
+    Restored,
+    Resumed,
+    Settled,
     Started,
     Stopped,
     Trial,
     Why,
+    dump_event,
 )
 
 
@@ -84,12 +97,11 @@ def test_what_was_appended_is_read_back_exactly(path):
 )
 def test_any_text_and_any_float_survive(tmp_path_factory, pairs):
     path = tmp_path_factory.mktemp("any") / "l.db"
-    events = [Stopped(reason=text, figures={text: x}) for text, x in pairs]
+    events = [Started(campaign={"name": "c"}), *(Stopped(reason=text, figures={text: x}) for text, x in pairs)]
     with Ledger.open(path, "c") as ledger:
         stamped = [ledger.append(e) for e in events]
-    if stamped:
-        assert ledger_reader.events(path) == stamped
-        assert ledger_reader.verify(path) == []
+    assert ledger_reader.events(path) == stamped
+    assert ledger_audit.verify(path) == []
 
 
 def test_seq_is_dense_from_one_and_time_is_aware_utc(path):
@@ -114,14 +126,30 @@ def test_threads_of_one_writer_take_turns(path):
         assert [e.seq for e in ledger.events()] == list(range(1, 101))
 
 
-@pytest.mark.parametrize("second", [proposed(1), observed(1), Failed(trial=1, cause="error", message="x")])
-def test_a_trial_is_proposed_once_and_answered_once(path, second):
+@pytest.mark.parametrize("second", [proposed(1), observed(1)])
+def test_a_trial_is_proposed_once_and_observed_once(path, second):
     with Ledger.open(path, "a") as ledger:
         ledger.append(proposed(1))
         ledger.append(observed(1))
-        with pytest.raises(LedgerError, match="proposed once and answered once"):
+        with pytest.raises(LedgerError, match="proposed once and observed once"):
             ledger.append(second)
         assert ledger.append(Noted(text="goes on")).seq == 3
+
+
+def test_a_trial_may_fail_be_run_again_and_be_observed_late(path):
+    life = [
+        proposed(1),
+        Acting(trial=1),
+        Failed(trial=1, cause="timeout", message="x", is_in_doubt=True),
+        Settled(trial=1, outcome="rerun", by="rule"),
+        Acting(trial=1, attempt=2),
+        Failed(trial=1, cause="crashed", message="y", is_in_doubt=True),
+        observed(1),
+    ]
+    with Ledger.open(path, "a") as ledger:
+        assert [ledger.append(e).seq for e in life] == list(range(1, 8))
+    with sqlite3.connect(path) as shell:
+        assert shell.execute("SELECT DISTINCT trial FROM event").fetchall() == [(1,)]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +176,7 @@ def test_the_hash_tells_apart_what_would_read_alike():
 def test_the_classes_and_the_migrated_tables_agree(path):
     Ledger.open(path, "a").close()
     with sqlite3.connect(path) as shell:
-        for row in (EventRow, InboxRow, ledger_lease.LeaseRow):
+        for row in (EventRow, InboxRow, ledger_lease.LeaseRow, ledger_lease.FenceRow):
             columns = [c[1] for c in shell.execute(f"PRAGMA table_info({row.__tablename__})")]
             assert columns == list(row.model_fields)
 
@@ -213,37 +241,140 @@ def test_the_heart_beats(path, monkeypatch):
         assert next(b for b in beats if b > first)
 
 
-def test_an_answer_that_was_posted_is_given_out_once_and_settled_by_its_event(path):
+LETTERS = [
+    observed(1, 5.0),
+    Failed(trial=1, cause="error", message="x"),
+    Approved(trial=2, by="ann", setting={"temperature": 1.0}),
+    Refused(trial=2, by="ann", reason="hot"),
+    Settled(trial=3, outcome="rerun", by="ann"),
+    Quarantined(trial=4, by="ann", reason="lamp off"),
+    Restored(trial=5, by="ann"),
+    Paused(by="ann", reason="lunch"),
+    Resumed(by="ann"),
+    Ending(by="ann", mode="abort"),
+    Amended(by="ann", changes={"budget.money": 400}),
+]
+
+
+def leave_letters(path):
+    """One of each kind, each to a trial to which it may happen."""
     with Ledger.open(path, "a") as ledger:
-        ledger.append(proposed(1))
-        ledger_reader.post(path, "a", observed(1, 5.0))
-        ledger_reader.post(path, "a", observed(1, 6.0))
-        (event,) = ledger.inbox()
-        assert (event.reading.values, ledger.inbox()) == ({"hardness": 5.0}, [])
-        answer = ledger.append(event)
-        assert ledger.inbox() == []
+        ledger.append(Started(campaign={"name": "a"}))
+        for number in range(1, 6):
+            asks = "hot" if number == 2 else ""
+            ledger.append(Proposed(trial=Trial(number=number, source="furnace", setting={}), asks=asks))
+        ledger.append(Failed(trial=3, cause="timeout", message="x", is_in_doubt=True))
+        ledger.append(observed(4))
+        ledger.append(observed(5))
+        ledger.append(Quarantined(trial=5, by="agent", reason="far off"))
+    return [ledger_reader.post(path, "a", letter) for letter in LETTERS]
+
+
+def taken(path):
     with sqlite3.connect(path) as shell:
-        assert shell.execute("SELECT taken FROM inbox").fetchall() == [(answer.seq,), (answer.seq,)]
+        return shell.execute("SELECT id, taken FROM inbox ORDER BY id").fetchall()
 
 
-def test_a_crash_before_the_append_gives_the_answer_out_again_and_after_it_never(path):
+def test_each_letter_is_given_out_once_as_what_was_said_and_is_taken_by_the_event_it_became(path):
+    ids = leave_letters(path)
     with Ledger.open(path, "a") as ledger:
-        ledger.append(proposed(1))
-        ledger_reader.post(path, "a", observed(1, 5.0))
-        assert len(ledger.inbox()) == 1  # and then the controller dies
-    with Ledger.open(path, "a") as ledger:
-        (event,) = ledger.inbox()
-        ledger.append(event)  # and dies again, before the message was marked
-    with Ledger.open(path, "a") as ledger:
+        said = ledger.inbox()
+        assert [(e.letter, e.model_copy(update={"letter": None, "time": None})) for e in said] == list(
+            zip(ids, LETTERS, strict=True)
+        )
         assert ledger.inbox() == []
-        assert [e.kind for e in ledger.events()] == ["proposed", "observed"]
+        ledger_reader.post(path, "a", Paused(by="ann", reason="tea"))
+        assert [e.kind for e in ledger.inbox()] == ["paused"]
+        became = [ledger.append(said[0]), ledger.append(Noted(text="not so", letter=said[1].letter))]
+        assert taken(path)[:3] == [(ids[0], became[0].seq), (ids[1], became[1].seq), (ids[2], None)]
+        assert ledger.events()[-2:] == became == ledger_reader.events(path)[-2:]
+    with Ledger.open(path, "a") as ledger:  # what was not taken is given out again
+        assert [e.letter for e in ledger.inbox()] == [*ids[2:], ids[-1] + 1]
 
 
-def test_a_message_that_is_no_answer_becomes_a_note(path):
+def test_a_letter_enters_once(path):
+    leave_letters(path)
+    with Ledger.open(path, "a") as ledger:
+        said = ledger.inbox()[7]
+        ledger.append(said)
+        n = len(ledger.events())
+        with pytest.raises(LedgerError, match="letter 8 is not waiting"):
+            ledger.append(said)
+        assert len(ledger.events()) == n
+        assert ledger.append(Noted(text="goes on")).seq == n + 1
+
+
+def test_the_event_and_the_mark_of_its_letter_are_one_transaction(path):
+    """The process dies at any statement of the append: either both are there, or neither."""
+    leave_letters(path)
+    for cut in range(1, 9):
+        child = os.fork()
+        if child == 0:
+            ledger = Ledger.open(path, "a")
+            (said, *_) = [e for e in ledger.inbox() if e.kind in ("paused", "noted")] or [None]
+            n = 0
+
+            def count(statement: str) -> None:
+                nonlocal n
+                n += 1
+                if n == cut:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            ledger._driver.set_trace_callback(count)
+            ledger.append(said or Noted(text="nothing left"))
+            os._exit(0)
+        os.waitpid(child, 0)
+        n_paused = sum(e.kind == "paused" for e in ledger_reader.events(path))
+        marked = dict(taken(path))[8]
+        assert n_paused == (marked is not None)
+        assert marked is None or ledger_reader.events(path)[marked - 1].kind == "paused"
+    assert dict(taken(path))[8] is not None
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        ("nonsense", "no event"),
+        ('{"kind":"observed","trial":1,"reading":{"values":{"y":NaN}}}', "no event"),
+        (dump_event(proposed(9)), "only a controller may say"),
+    ],
+)
+def test_a_letter_that_nobody_may_write_becomes_a_note_and_is_taken_by_it(path, payload, said):
     with Ledger.open(path, "a") as ledger:
         ledger.append(proposed(1))
         with sqlite3.connect(path) as shell:
-            shell.execute("INSERT INTO inbox (campaign, time, trial, payload) VALUES ('a', '2026', 1, 'nonsense')")
+            shell.execute(
+                "INSERT INTO inbox (campaign, time, trial, payload) VALUES ('a', '2026-01-01T00:00:00Z', 1, ?)",
+                (payload,),
+            )
         (event,) = ledger.inbox()
         assert (event.kind, ledger.inbox()) == ("noted", [])
-        assert "set aside" in event.text
+        assert said in event.text
+        ledger.append(event)
+    assert taken(path) == [(1, 2)]
+
+
+def test_a_device_has_one_campaign_and_its_token_only_grows(path):
+    with Ledger.open(path, "a") as one, Ledger.open(path, "b") as other:
+        assert one.fence(["oven", "pump", "oven"]) == {"oven": 1, "pump": 1}
+        with pytest.raises(LeaseHeld, match=rf"'pump' is commanded by campaign 'a', process {os.getpid()} .* since 20"):
+            other.fence(["stirrer", "pump"])
+        assert other.fence(["stirrer"]) == {"stirrer": 1}  # all or none: the refusal left no trace
+        assert one.fence(["pump"]) == {"pump": 2}
+        one.close()
+        assert other.fence(["pump", "oven"]) == {"pump": 3, "oven": 2}
+
+
+def test_the_devices_of_a_dead_controller_are_free_and_it_cannot_take_them_back(path):
+    late = Ledger.open(path, "a")
+    late.fence(["oven"])
+    with Ledger.open(path, "b") as other:
+        with sqlite3.connect(path) as shell:
+            shell.execute("UPDATE lease SET born = 0.0 WHERE campaign = 'a'")  # as if the holder's process had died
+        assert other.fence(["oven"]) == {"oven": 2}
+        with Ledger.open(path, "a") as again:
+            with pytest.raises(LedgerError, match="lost the lease"):
+                late.fence(["oven"])
+            with pytest.raises(LeaseHeld, match="campaign 'b'"):
+                again.fence(["oven"])
+    late.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import closedloop as cl
-from closedloop.controller import ledger_reader
+from closedloop.controller import ledger_audit, ledger_reader
 from closedloop.controller.records import Observed
 
 
@@ -86,7 +86,7 @@ def test_a_bad_answer_is_refused_and_nothing_is_lost(answer: object, says: str, 
             session.ingest(trial.number, answer)
         assert [t.number for t in session.pending] == [trial.number]
         session.ingest(trial.number, {"y": 1.0})
-        with pytest.raises(cl.CampaignError, match="answered before; pending: none"):
+        with pytest.raises(cl.CampaignError, match="answered before \\(observed\\); pending: none"):
             session.ingest(trial.number, {"y": 1.0})
         with pytest.raises(cl.CampaignError, match="never proposed"):
             session.fail(99, "dropped")
@@ -94,13 +94,13 @@ def test_a_bad_answer_is_refused_and_nothing_is_lost(answer: object, says: str, 
             session.add({"t": 25, "solvent": "dmso"}, {"y": 1.0})
         with pytest.raises(cl.CampaignError, match="at least one"):
             session.suggest(0)
-    assert ledger_reader.verify(tmp_path / "l.db") == []
+    assert ledger_audit.verify(tmp_path / "l.db") == []
 
 
 def test_another_declaration_under_the_same_name_is_refused(tmp_path: Path) -> None:
     with cl.Session(declared(), ledger=tmp_path / "l.db"):
         pass
-    with pytest.raises(cl.CampaignError, match="budget: differs from what campaign 'bench' began with"):
+    with pytest.raises(cl.CampaignError, match="budget: differs from what campaign 'bench' has in this ledger"):
         cl.Session(declared(budget={"money": 13}), ledger=tmp_path / "l.db")
     with cl.Session(declared(budget={"money": 13}, name="other"), ledger=tmp_path / "l.db"):
         pass

@@ -11,8 +11,9 @@ import closedloop as cl
 from closedloop.controller import ledger_reader
 from closedloop.controller.decide import decide
 from closedloop.controller.errors import LedgerError
+from closedloop.controller.evolve import evolve, replay
 from closedloop.controller.records import EVENT, AnyEvent, Observed, Proposed, Reading, dump_event, load_event
-from closedloop.controller.state import State, evolve, replay
+from closedloop.controller.state import State
 
 
 @cl.instrument(cost={"money": 3})
@@ -47,7 +48,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> list[AnyEvent]:
 
 
 def summary(state: State) -> tuple:
-    return state.seq, dict(state.trials), state.running, state.fresh, state.failed, dict(state.spent), state.stopped
+    return state.seq, dict(state.trials), state.running, state.fresh, state.barren, dict(state.spent), state.stopped
 
 
 def test_replay_is_a_fold(history: list[AnyEvent]) -> None:
@@ -149,7 +150,7 @@ def test_the_best_reading_keeps_the_constraints(goal: dict, best: int) -> None:
     assert state.best.trial.number == best
 
 
-def test_a_source_that_always_fails_stops_the_campaign(tmp_path: Path) -> None:
+def test_fault_33_a_source_that_always_fails_pauses_the_campaign(tmp_path: Path) -> None:
     @cl.instrument(cost={"money": 1})
     def broken(x: float, y: float) -> dict:
         raise RuntimeError("the pump is dry")

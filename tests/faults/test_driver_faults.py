@@ -215,7 +215,7 @@ class Shy(Instrument):
 
 def bindings(tmp_path, timeout=None):
     return {
-        "model": Binding(name="model", cls=Explosive, responses=("hardness",)),
+        "model": Binding(name="model", cls=Explosive, responses=("hardness",), is_repeatable=True),
         "pump": Binding(
             name="pump",
             cls=Pump,

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
-from closedloop.controller.errors import OutcomeUnknown, SourceError
+from closedloop.controller.errors import InvalidReading, OutcomeUnknown, SourceError
+from closedloop.instruments.bench_process import BenchProcess
 from closedloop.instruments.flow_reactor_bench import true_optimum, true_response
 from closedloop.instruments.flow_reactor_plant import (
     AMINE_DELIVERED,
@@ -32,35 +32,9 @@ SETTING = {"temperature": 60.0, "residence_time": 0.5, "equivalents": 2.0, "conc
 SLOW = ["--time-scale", "0.02"]  # a run of 4.8 s, to be cut short
 
 
-class Process:
-    """A bench that was started, and what it printed."""
-
-    def __init__(self, *arguments):
-        command = [sys.executable, "-m", "closedloop.instruments.flow_reactor_bench", "--quiet", *arguments]
-        self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.settings = json.loads(self.popen.stdout.readline())
-        self.port = int(self.settings["resource"].split("::")[2])
-
+class Process(BenchProcess):
     def driver(self, **settings):
         return FlowReactor(**self.settings, **settings)
-
-    @contextmanager
-    def client(self):
-        with (
-            socket.create_connection(("127.0.0.1", self.port), timeout=5) as wire,
-            wire.makefile("rw") as lines,
-        ):
-            lines.wire = wire
-            yield lines
-
-    def ask(self, *commands):
-        with self.client() as lines:
-            return [ask(lines, command) for command in commands]
-
-    def end(self):
-        self.popen.stdin.close()
-        self.popen.stdout.close()
-        self.popen.wait(5)
 
 
 def ask(lines, command):
@@ -126,6 +100,7 @@ class TestFlowReactorDriver(InstrumentContract):
     @pytest.fixture(autouse=True)
     def _with(self, bench):
         type(self).make = lambda: bench.driver()
+        type(self).witness = lambda: bench.commanded()
 
 
 # The device.
@@ -181,8 +156,9 @@ def test_a_line_cut_off_is_no_command(bench):
 
 def test_a_command_may_come_byte_by_byte(bench):
     with bench.client() as lines:
-        for byte in b"*IDN?\n":
-            lines.wire.sendall(bytes([byte]))
+        for byte in "*IDN?\n":
+            lines.write(byte)
+            lines.flush()
             time.sleep(0.005)
         assert "FLOWBENCH" in lines.readline()
 
@@ -202,9 +178,9 @@ def test_a_run_id_is_taken_once_and_a_run_is_not_disturbed(slow_bench):
 
 def test_it_ends_with_whoever_started_it():
     process = Process()
-    process.popen.stdin.close()
-    assert process.popen.wait(5) == 0
-    process.popen.stdout.close()
+    process.process.stdin.close()
+    assert process.process.wait(5) == 0
+    process.process.stdout.close()
 
 
 def test_it_ends_when_its_starter_is_killed():
@@ -304,7 +280,7 @@ def test_abort_from_elsewhere_ends_the_run_with_a_reason(running):
 
 def test_a_bench_killed_in_mid_run_leaves_the_outcome_unknown(running):
     bench, thread, ended = running
-    bench.popen.kill()
+    bench.process.kill()
     begun = time.monotonic()
     thread.join(5)
     assert isinstance(ended[0], OutcomeUnknown)
@@ -313,14 +289,10 @@ def test_a_bench_killed_in_mid_run_leaves_the_outcome_unknown(running):
         bench.driver(reply_timeout_s=0.5).make_safe()
 
 
-def test_another_run_in_between_leaves_the_outcome_unknown(slow_bench):
-    driver = slow_bench.driver()
-    driver.connect()
-    with pytest.raises(OutcomeUnknown, match="holds the result of run other"):
-        driver._reading("other,1,2,3,4,5,6", "mine")
-    with pytest.raises(SourceError, match="not six numbers"):
-        driver._reading("mine,1,2,3", "mine")
-    driver.close()
+def test_what_is_no_result_is_kept_as_it_came(reactor):
+    with pytest.raises(InvalidReading, match="not six numbers") as caught:
+        reactor._reading("mine,1,2,3,GOOD", "mine", {})
+    assert caught.value.info["raw"] == "mine,1,2,3,GOOD"
 
 
 def test_a_run_without_end_leaves_the_outcome_unknown(slow_bench):

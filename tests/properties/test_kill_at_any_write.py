@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 import closedloop as cl
-from closedloop.controller import ledger_reader
+from closedloop.controller import ledger_audit, ledger_reader
 from closedloop.controller.ledger import Ledger
-from closedloop.controller.records import AnyEvent, Failed, Observed, Proposed, Stopped
+from closedloop.controller.records import Acting, AnyEvent, Failed, Observed, Proposed, Stopped
 
 N_TRIALS = 5
+N_EVENTS = 20  # started, three a trial and an intent for each of the oven's three, stopped
 
 
 def declared(log: Path) -> cl.Campaign:
@@ -33,7 +34,7 @@ def declared(log: Path) -> cl.Campaign:
         name="cut",
         parameters={"x": {"low": 0, "high": 1}},
         responses=["y"],
-        sources={"oven": oven, "model": model},
+        sources={"oven": {"instrument": oven, "on_unknown": "abandon"}, "model": model},
         goal={"maximize": "y"},
         budget={"trials": N_TRIALS},
         belief="climatology",
@@ -66,7 +67,7 @@ def run_and_die(folder: Path, cut: int, *, is_before_commit: bool) -> None:
 
 
 @pytest.mark.parametrize("is_before_commit", [True, False])
-@pytest.mark.parametrize("cut", range(1, 3 * N_TRIALS + 2))
+@pytest.mark.parametrize("cut", range(1, N_EVENTS + 1))
 def test_proposed_once_answered_once_acted_at_most_once(cut: int, is_before_commit: bool, tmp_path: Path) -> None:
     run_and_die(tmp_path, cut, is_before_commit=is_before_commit)
     began = time.monotonic()
@@ -75,13 +76,15 @@ def test_proposed_once_answered_once_acted_at_most_once(cut: int, is_before_comm
     events = ledger_reader.events(tmp_path / "l.db")
     proposed = [e.trial for e in events if isinstance(e, Proposed)]
     answered = Counter(e.trial for e in events if isinstance(e, Observed | Failed))
+    intended = Counter(e.trial for e in events if isinstance(e, Acting))
     assert [t.number for t in proposed] == list(range(1, N_TRIALS + 1))
     assert answered == dict.fromkeys(range(1, N_TRIALS + 1), 1)
+    assert intended == {t.number: 1 for t in proposed if t.source == "oven"}
     assert isinstance(events[-1], Stopped)
     acted = Counter((tmp_path / "log").read_text().split()) if (tmp_path / "log").exists() else Counter()
     assert max(acted.values(), default=0) <= 1
     assert set(acted) <= {repr(t.setting["x"]) for t in proposed if t.source == "oven"}
-    assert ledger_reader.verify(tmp_path / "l.db") == []
+    assert ledger_audit.verify(tmp_path / "l.db") == []
 
 
 def test_a_session_that_is_cut_off_goes_on(tmp_path: Path) -> None:

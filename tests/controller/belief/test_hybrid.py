@@ -488,3 +488,14 @@ def test_many_members_cost_no_more_than_their_regression():
     world = World(Hybrid.prior(_campaign(n_members=1024))).run(RUNS[:8]).read(READS[:2])
     assert len(world.belief.unknowns("model")["k"]) == 1024
     assert np.isfinite(world.belief.predict(world.evidence, "bench", X_NEW).mean).all()
+
+
+@pytest.mark.parametrize("wild", [1e160, -1e300])
+def test_a_reading_beyond_float64_leaves_the_forecast_among_the_others(wild):
+    world = World(Hybrid.prior(CAMPAIGN)).run(RUNS[:8]).read(READS[:10])
+    observed = world.evidence.of("bench")
+    Y = observed.Y.copy()
+    Y[3, 0] = wild
+    evidence = replace(world.evidence, observations={**world.evidence.observations, "bench": replace(observed, Y=Y)})
+    belief = Hybrid.prior(CAMPAIGN).correct(evidence, tuple(observed.trials), np.random.default_rng(0))
+    assert np.abs(belief.predict(evidence, "bench", X_NEW).mean[:, 0]).max() < 20 * np.abs(observed.Y[:, 0]).max()

@@ -241,12 +241,23 @@ def test_bad_data_gives_a_finite_forecast(scale: float, n: int, kind: str) -> No
 
 @pytest.mark.parametrize("wild", [1e160, 1e300, -1e308])
 @pytest.mark.parametrize("is_corrected", [False, True])
-def test_readings_beyond_float64_leave_no_forecast_and_a_reason(wild: float, is_corrected: bool) -> None:
+def test_a_reading_beyond_float64_says_far_off_and_the_others_are_learned_from(wild: float, is_corrected: bool) -> None:
     c = campaign()
     X = np.random.default_rng(0).random((8, 2))
     before = evidence(c, lab=observed(X[:7], wave(X[:7])))
     after = evidence(c, lab=observed(X, np.vstack([wave(X[:7]), [[wild]]])))
     belief = corrected(c, before) if is_corrected else Surrogate.prior(c)
+    forecast = belief.correct(after, (), RNG).predict(after, "lab", X)
+    assert np.abs(forecast.mean[:7] - wave(X[:7])).max() < 0.5
+    assert np.sign(forecast.mean[7, 0] - wave(X[7:])[0, 0]) == np.sign(wild)
+
+
+@pytest.mark.parametrize("is_corrected", [False, True])
+def test_readings_that_spread_beyond_float64_leave_no_forecast_and_a_reason(is_corrected: bool) -> None:
+    c = campaign()
+    X = np.random.default_rng(0).random((8, 2))
+    after = evidence(c, lab=observed(X, 1e200 * wave(X)))
+    belief = corrected(c, evidence(c, lab=observed(X[:7], wave(X[:7])))) if is_corrected else Surrogate.prior(c)
     with pytest.raises(BeliefError, match="y0"):
         belief.correct(after, (), RNG)
     forecast = belief.predict(after, "lab", X)

@@ -11,12 +11,10 @@ SOURCES = """
 import time
 import closedloop as cl
 
-MADE = []
 
 class Oven(cl.Instrument):
     cost = {"money": 1.0}
     def __init__(self, delay_s=0.0):
-        MADE.append(self)
         open("oven_was_made", "a").close()
         self.delay_s = delay_s
     def measure(self, setting):

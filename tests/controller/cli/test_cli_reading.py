@@ -20,6 +20,7 @@ LIGHT_COMMANDS = (
     ["export"],
     ["verify"],
     ["status", "--json"],
+    ["pending"],
 )
 
 
@@ -56,7 +57,7 @@ def test_status_agrees_with_the_state(done, cli):
     from closedloop.controller import ledger_reader
     from closedloop.controller.campaign import Campaign
     from closedloop.controller.campaign_run import Result
-    from closedloop.controller.state import replay
+    from closedloop.controller.evolve import replay
 
     events = ledger_reader.events("closedloop.db")
     result = Result(replay(Campaign.trusted(events[0].campaign), events))

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from closedloop.controller import ledger_reader
+from closedloop.controller import ledger_reader, steering
 
 MANUAL = """
 name: hand
@@ -76,20 +76,21 @@ def test_the_live_view_lives(folder, monkeypatch, capsys):
     assert "budget spent" in capsys.readouterr().out
 
 
-def test_ctrl_c_makes_safe_and_resume_goes_on(folder, cli):
+def test_ctrl_c_finishes_pauses_makes_safe_and_resume_goes_on(folder, cli):
     text = (folder / "oven.yaml").read_text()
-    (folder / "oven.yaml").write_text(text.replace('Oven"}', 'Oven", settings: {delay_s: 0.3}}'))
+    slow = text.replace('Oven"}', 'Oven", settings: {delay_s: 0.5}}').replace("money: 5", "money: 8")
+    (folder / "oven.yaml").write_text(slow)
     command = [sys.executable, "-c", "from closedloop.controller.cli import main; main()"]
     process = subprocess.Popen(
         [*command, "run", "oven.yaml", "--executor", "inline", "--ledger", "a b.db"], stdout=-1, stderr=-1, text=True
     )
-    while not (folder / "oven_was_made").exists() or len(_answered("a b.db")) < 3:
+    while not (folder / "oven_was_made").exists() or not _answered("a b.db"):
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert said.startswith("interrupted; instruments made safe; go on with: ")
+    assert said.startswith("finishing what runs; press Ctrl-C again to abort\npaused; what ran has ended; ")
     assert "closedloop resume oven --ledger 'a b.db'" in said
     assert (folder / "oven_is_safe").exists()
     cli("resume", "oven", "--ledger", "a b.db", "--executor", "inline", "--quiet")
@@ -159,7 +160,7 @@ def test_resume_says_when_a_source_was_given_in_python_only(folder, cli):
         name="local",
         parameters={"x": {"low": 0, "high": 1}},
         responses=["y"],
-        sources={"it": Local},
+        sources={"it": {"instrument": Local, "needs_make_safe": False}},
         goal={"maximize": "y"},
         budget={"trials": 2},
         belief="climatology",
@@ -170,7 +171,9 @@ def test_resume_says_when_a_source_was_given_in_python_only(folder, cli):
 
 def test_resume_finds_sources_beside_the_ledger(done, cli, tmp_path_factory, monkeypatch):
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    assert "was over already" in cli("resume", "--ledger", done / "closedloop.db", "--executor", "inline").output
+    resume = ("resume", "--ledger", done / "closedloop.db", "--executor", "inline")
+    assert "not under the current folder" in cli(*resume, code=2).stderr
+    assert "was over already" in cli(*resume, "--allow-code").output
 
 
 def test_suggest_then_ingest(by_hand, cli):
@@ -181,7 +184,7 @@ def test_suggest_then_ingest(by_hand, cli):
     one, two, three = ledger_reader.trials("closedloop.db")
     assert one.achieved == {"temperature": 79.0, "mode": "b"}
     assert (one.readings[0].value, one.readings[0].sd) == (-3.5, 0.1)
-    assert (two.state, two.message, three.state) == ("failed", "the vial broke", "running")
+    assert (two.state, two.message, three.state) == ("failed", "the vial broke", "approved")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +204,7 @@ def test_suggest_then_ingest(by_hand, cli):
 )
 def test_an_answer_that_cannot_be_taken_is_refused(by_hand, cli, args, said):
     assert said in cli("ingest", *args, code=2).stderr
-    assert all(t.state == "running" for t in ledger_reader.trials("closedloop.db"))
+    assert all(t.state == "approved" for t in ledger_reader.trials("closedloop.db"))
 
 
 def test_an_answer_counts_once(by_hand, cli):
@@ -209,12 +212,13 @@ def test_an_answer_counts_once(by_hand, cli):
     assert "was answered before" in cli("ingest", 1, "y=2", code=2).stderr
 
 
-def test_while_another_holds_the_lease_an_answer_goes_to_the_inbox(by_hand, cli):
+def test_while_another_holds_the_lease_an_answer_goes_to_the_inbox(by_hand, cli, monkeypatch):
     from closedloop.controller.ledger import Ledger
 
     with Ledger.open("closedloop.db", "hand") as held:
+        monkeypatch.setattr(steering, "WAIT_S", 0.1)
         assert "left in the inbox" in cli("ingest", 1, "y=4.5").output
-        assert "takes no answer" in cli("ingest", 9, "y=1", code=4).stderr
+        assert "is not proposed" in cli("ingest", 9, "y=1", code=4).stderr
         (event,) = held.inbox()
         assert (event.trial, event.reading.values) == (1, {"y": 4.5})
         assert "written by process" in cli("suggest", code=5).stderr

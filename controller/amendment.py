@@ -1,0 +1,67 @@
+"""A declaration changed in mid-campaign: which keys may change, and how."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .campaign import Campaign
+from .errors import CampaignError
+
+# What the readings so far stay true for: names, kinds, units, responses and code are not among it.
+_ALLOWED = (
+    r"budget(\.\w+)?",
+    r"constraints",
+    r"goal(\.\w+)?",
+    r"n_initial",
+    r"description",
+    r"parameters\.\w+\.(low|high|choices|levels)",
+    r"sources\.\w+\.(cost|approval|on_unknown|on_failure)(\.\w+)?",
+)
+_EXAMPLES = ("budget.money", "constraints", "goal", "parameters.NAME.low", "parameters.NAME.high", "sources.NAME.cost")
+
+
+def amended(campaign: Campaign, changes: Mapping[str, Any]) -> Campaign:
+    """The campaign with these keys changed.
+
+    Args:
+        campaign: as it stands.
+        changes: by dotted key; None removes an entry of a mapping, such as a resource of the budget.
+
+    Raises:
+        CampaignError: if a key may not change, or if the whole does not fit any more.
+    """
+    if not changes:
+        raise CampaignError("nothing to amend; give KEY=VALUE, such as budget.money=400")
+    declared = campaign.to_dict()
+    for key, value in changes.items():
+        if not any(re.fullmatch(pattern, key) for pattern in _ALLOWED):
+            raise CampaignError(
+                f"{key} cannot be amended: the readings so far would mean something else; what can be: "
+                f"{', '.join(_EXAMPLES)}. Begin another campaign for the rest"
+            )
+        _set(declared, key, value)
+    return Campaign(**declared)
+
+
+def _set(declared: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    place: Any = declared
+    for k, name in enumerate(path):
+        if not isinstance(place, dict) or name not in place:
+            close = difflib.get_close_matches(name, list(place), n=1) if isinstance(place, dict) else []
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise CampaignError(f"{key}: there is no {'.'.join(path[: k + 1])!r}{hint}")
+        if place[name] is None:
+            place[name] = {}
+        place = place[name]
+    if path == ["goal"] and last in ("maximize", "minimize", "target"):
+        place.update(dict.fromkeys(("maximize", "minimize", "target", "value")) | {"value": place.get("value")})
+        if last != "target":
+            place["value"] = None
+    if value is None and last in place and path in (["budget"],):
+        del place[last]
+    else:
+        place[last] = value
