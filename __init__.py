@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from closedloop.instruments.instrument import Instrument, instrument
     from closedloop.simulators.simulator import Simulator, simulator
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "BeliefError": "controller.errors",

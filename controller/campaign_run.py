@@ -14,11 +14,12 @@ from .bench import benches
 from .campaign import Campaign
 from .errors import CampaignError
 from .evolve import evolve, replay
-from .fence import device_key, ledger_key
-from .gates import Gates, is_fenced
-from .guard_link import refuse_unsafe
+from .guard.fence import device_key, ledger_key
+from .guard.gates import Gates, is_fenced
+from .guard.link import refuse_unsafe
 from .leaving import LEFT_BY, Leaving
-from .ledger import Ledger
+from .ledger.rows import uncollected
+from .ledger.writer import Ledger
 from .loop import Hands, Watch, quiet, run_loop
 from .provenance import provenance
 from .records import Amended, Failed, Noted, Resumed, Started
@@ -130,9 +131,7 @@ def run(
     for name, spec in campaign.sources.items() if address is None else ():
         check_secrets(spec.settings, source=name)  # elsewhere, the environment is that of the node
     with Ledger.open(ledger, campaign.name) as book:
-        events = book.events()
-        state = replay(campaign, events)
-        check_same(campaign, events)
+        state = read_state(campaign, book)
         campaign = campaign.standing_for(state.campaign)  # as it was amended
         if state.stopped:
             return Result(state)
@@ -157,7 +156,7 @@ def run(
 
 def _interrupted(campaign: Campaign, ours: Hands) -> None:
     """Nothing stays under way in the ledger that is under way no more."""
-    state = replay(campaign, ours.ledger.events())
+    state = replay(campaign, ours.ledger.stream())
     for number in state.running:
         if state.trials[number].status == "acting":
             message = "interrupted, and the instrument made safe; whether it was carried out is unknown"
@@ -172,6 +171,26 @@ def start(state: State, book: Ledger, *, watch: Watch = quiet) -> State:
     event = book.append(begun)
     state = evolve(state, event)
     watch(state, event)
+    return state
+
+
+def read_state(campaign: Campaign, book: Ledger) -> State:
+    """What a ledger adds up to.
+
+    Raises:
+        CampaignError: if the declaration is not the one that it holds.
+    """
+    told: list[Started | Amended] = []
+
+    def listened() -> Iterator[AnyEvent]:
+        for event in book.stream():
+            if isinstance(event, Started | Amended):
+                told.append(event)
+            yield event
+
+    with uncollected():
+        state = replay(campaign, listened())
+    check_same(campaign, told)
     return state
 
 
@@ -214,7 +233,7 @@ def hands(
 
         workers = InlineExecutor(bindings, inbox=hear, gates=gates)
     else:
-        from .actors import RayExecutor
+        from .actors.executor import RayExecutor
 
         workers = RayExecutor(bindings, inbox=hear, address=address, gates=gates)
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from .admit import admit
 from .errors import LedgerError
 from .evolve import evolve
-from .ledger import Ledger
+from .ledger.writer import Ledger
 from .records import AnyEvent, Noted
 from .state import State
 

@@ -9,7 +9,6 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,7 @@ from .records import (
     Trial,
 )
 from .space import Space
-from .state import State, TrialState, encoded
+from .state import State, TrialState, encoded, replaced
 
 
 def replay(campaign: Campaign, events: Iterable[AnyEvent]) -> State:
@@ -62,11 +61,11 @@ def evolve(state: State, event: AnyEvent) -> State:
     """
     if event.seq != state.seq + 1:
         raise LedgerError(f"event {event.seq} cannot follow event {state.seq}; run 'closedloop verify'")
-    return replace(TRANSITIONS[type(event)](state, event), seq=event.seq)
+    return replaced(TRANSITIONS[type(event)](state, event), seq=event.seq)
 
 
 def _started(state: State, event: Started) -> State:
-    return replace(state, key=event.key or state.campaign.fingerprint[:12])
+    return replaced(state, key=event.key or state.campaign.fingerprint[:12])
 
 
 def _proposed(state: State, event: Proposed) -> State:
@@ -77,7 +76,7 @@ def _proposed(state: State, event: Proposed) -> State:
         raise LedgerError(f"event {event.seq}: trial {trial.number} was proposed before; run 'closedloop verify'")
     known = TrialState(trial, status=born(event), asks=event.asks, is_ours=event.by == "agent")
     proposed = state.n_proposed.set(trial.source, state.n_proposed.get(trial.source, 0) + 1)
-    return _filed(replace(state, n_proposed=proposed), known)
+    return _filed(replaced(state, n_proposed=proposed), known)
 
 
 def _approved(state: State, event: Approved) -> State:
@@ -86,11 +85,11 @@ def _approved(state: State, event: Approved) -> State:
     if event.setting:
         changed = {**trial.setting, **event.setting}
         trial = trial.model_copy(update={"setting": changed, "forecast": event.forecast or trial.forecast})
-    return _filed(state, replace(known, trial=trial))
+    return _filed(state, replaced(known, trial=trial))
 
 
 def _refused(state: State, event: Refused) -> State:
-    known = replace(_known(state, event), refusal=event)
+    known = replaced(_known(state, event), refusal=event)
     if event.rule:  # costs nothing, so that only the breaker ends a row of them
         state = _failed_again(state, known.trial.source)
     return _filed(state, known)
@@ -101,10 +100,10 @@ def _acting(state: State, event: Acting) -> State:
 
 
 def _observed(state: State, event: Observed) -> State:
-    known = replace(_known(state, event), reading=event.reading, doubt="")
+    known = replaced(_known(state, event), reading=event.reading, doubt="")
     state, known = _charged(state, known, {**known.trial.cost, **event.reading.cost})
     source = known.trial.source
-    state = replace(
+    state = replaced(
         _filed(state, known),
         fresh=(*state.fresh, known.trial.number),
         failures_in_a_row=state.failures_in_a_row.set(source, 0),
@@ -114,7 +113,7 @@ def _observed(state: State, event: Observed) -> State:
 
 def _failed(state: State, event: Failed) -> State:
     before = state.trials.get(event.trial)
-    known = replace(_known(state, event), failure=event, doubt="unasked" if event.is_in_doubt else "")
+    known = replaced(_known(state, event), failure=event, doubt="unasked" if event.is_in_doubt else "")
     is_charged = before is not None and before.status in RUNNING
     if event.cost is not None or is_charged:
         state, known = _charged(state, known, known.trial.cost if event.cost is None else event.cost)
@@ -125,7 +124,7 @@ def _failed(state: State, event: Failed) -> State:
 
 def _failed_again(state: State, source: str) -> State:
     row = state.failures_in_a_row.get(source, 0) + 1
-    return replace(state, failures_in_a_row=state.failures_in_a_row.set(source, row))
+    return replaced(state, failures_in_a_row=state.failures_in_a_row.set(source, row))
 
 
 def _settled(state: State, event: Settled) -> State:
@@ -133,31 +132,31 @@ def _settled(state: State, event: Settled) -> State:
     if event.outcome == "not_started":
         state, known = _charged(state, known, {})
     if known.status == "approved":  # the next attempt is charged on top of this one
-        return _filed(state, replace(known, doubt="", charged={}, attempt=known.attempt + 1))
+        return _filed(state, replaced(known, doubt="", charged={}, attempt=known.attempt + 1))
     if event.outcome == "unknown" and known.doubt != "asked":
-        known = replace(known, doubt="unknown")
+        known = replaced(known, doubt="unknown")
     elif event.outcome == "asked":
-        known = replace(known, doubt="asked")
+        known = replaced(known, doubt="asked")
     return _filed(state, known)
 
 
 def _quarantined(state: State, event: Quarantined) -> State:
-    known = replace(_known(state, event), innovation=None)
+    known = replaced(_known(state, event), innovation=None)
     is_fresh = event.trial in state.fresh
-    state = replace(_filed(state, known), fresh=tuple(n for n in state.fresh if n != event.trial))
+    state = replaced(_filed(state, known), fresh=tuple(n for n in state.fresh if n != event.trial))
     return _tabled(state) if is_fresh else _learnt_anew(state)
 
 
 def _restored(state: State, event: Restored) -> State:
-    return _learnt_anew(_filed(state, replace(_known(state, event), is_trusted=True)))
+    return _learnt_anew(_filed(state, replaced(_known(state, event), is_trusted=True)))
 
 
 def _assimilated(state: State, event: Assimilated) -> State:
     trials = state.trials
     for innovation in event.innovations:
-        trials = trials.set(innovation.trial, replace(trials[innovation.trial], innovation=innovation))
+        trials = trials.set(innovation.trial, replaced(trials[innovation.trial], innovation=innovation))
     done = set(event.trials)
-    return replace(
+    return replaced(
         state,
         trials=trials,
         fresh=tuple(n for n in state.fresh if n not in done),
@@ -166,29 +165,29 @@ def _assimilated(state: State, event: Assimilated) -> State:
 
 
 def _paused(state: State, event: Paused) -> State:
-    return replace(state, pauses=state.pauses.set(event.by, event))
+    return replaced(state, pauses=state.pauses.set(event.by, event))
 
 
 def _resumed(state: State, event: Resumed) -> State:
     if is_guard(event.by):  # it speaks for itself only
-        return replace(state, pauses=state.pauses.delete(event.by)) if event.by in state.pauses else state
-    return replace(state, pauses=Map(), resting=(), failures_in_a_row=Map())
+        return replaced(state, pauses=state.pauses.delete(event.by)) if event.by in state.pauses else state
+    return replaced(state, pauses=Map(), resting=(), failures_in_a_row=Map())
 
 
 def _ending(state: State, event: Ending) -> State:
-    return replace(state, ending=event)
+    return replaced(state, ending=event)
 
 
 def _amended(state: State, event: Amended) -> State:
-    return _learnt_anew(replace(state, campaign=Campaign.trusted(event.campaign), is_amended=True))
+    return _learnt_anew(replaced(state, campaign=Campaign.trusted(event.campaign), is_amended=True))
 
 
 def _noted(state: State, event: Noted) -> State:
-    return replace(state, resting=(*state.resting, event.rests)) if event.rests else state
+    return replaced(state, resting=(*state.resting, event.rests)) if event.rests else state
 
 
 def _stopped(state: State, event: Stopped) -> State:
-    return replace(state, stopped=event)
+    return replaced(state, stopped=event)
 
 
 TRANSITIONS: dict[type, Callable[[State, Any], State]] = {
@@ -235,7 +234,7 @@ def _known(state: State, event: TrialEvent) -> TrialState:
     if fault := why_not(state, event):
         raise LedgerError(f"event {event.seq}: {fault}; an answer counts once: run 'closedloop verify'")
     known = state.trials[event.trial]
-    return replace(known, status=after(known.status, event) or known.status)
+    return replaced(known, status=after(known.status, event) or known.status)
 
 
 def _filed(state: State, known: TrialState) -> State:
@@ -248,7 +247,7 @@ def _filed(state: State, known: TrialState) -> State:
         lists[old] = tuple(k for k in getattr(state, old) if k != n)
     if old != new and new:
         lists[new] = (*getattr(state, new), n)
-    return replace(state, trials=state.trials.set(n, known), **lists)
+    return replaced(state, trials=state.trials.set(n, known), **lists)
 
 
 def _list_of(known: TrialState | None) -> str:
@@ -264,18 +263,18 @@ def _charged(state: State, known: TrialState, cost: Mapping[str, float]) -> tupl
     for resource in {*cost, *known.charged}:
         more = cost.get(resource, 0.0) - known.charged.get(resource, 0.0)
         spent = spent.set(resource, spent.get(resource, 0.0) + more)
-    return replace(state, spent=spent), replace(known, charged=dict(cost))
+    return replaced(state, spent=spent), replaced(known, charged=dict(cost))
 
 
 def _learnt_anew(state: State) -> State:
     """The declaration or a reading's worth changed: all readings are to be assimilated again."""
     fresh = tuple(n for n, t in sorted(state.trials.items()) if t.status in READ)
-    return _tabled(replace(state, belief_dump=None, fresh=fresh))
+    return _tabled(replaced(state, belief_dump=None, fresh=fresh))
 
 
 def _tabled(state: State) -> State:
     """The tables of readings made anew from the trials that count."""
-    state = replace(state, readings=Map())
+    state = replaced(state, readings=Map())
     for known in state.observed():
         if known.reading is not None:
             state = _with_reading(state, known.trial, known.reading)
@@ -287,7 +286,7 @@ def _with_reading(state: State, trial: Trial, reading: Reading) -> State:
     table = state.readings.get(trial.source) or Readings.none(space.n_columns, len(responses))
     x_set = encoded(space, trial.setting)
     if x_set is None:  # a choice that was amended away
-        return replace(state, fresh=tuple(n for n in state.fresh if n != trial.number))
+        return replaced(state, fresh=tuple(n for n in state.fresh if n != trial.number))
     table = table.with_reading(
         trial.number,
         x_set=x_set,
@@ -296,7 +295,7 @@ def _with_reading(state: State, trial: Trial, reading: Reading) -> State:
         sd=np.array([reading.sd.get(r, np.nan) for r in responses]),
         members=_members(trial, reading, responses),
     )
-    return replace(state, readings=state.readings.set(trial.source, table))
+    return replaced(state, readings=state.readings.set(trial.source, table))
 
 
 def _usable(space: Space, achieved: Mapping[str, Any]) -> Setting:

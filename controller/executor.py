@@ -20,8 +20,8 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from .errors import ClosedLoopError, SourceError
-from .guard_gate import DeviceGate
-from .guard_watch import GuardWatch
+from .guard.gate import DeviceGate
+from .guard.watch import GuardWatch
 from .perform import (
     cancelled,
     cannot_tell,
@@ -63,7 +63,7 @@ class Executor(ABC):
     @property
     @abstractmethod
     def is_busy(self) -> bool:
-        """Whether an answer is under way, or expected by mail."""
+        """Whether an answer is under way; what people are to answer does not count."""
 
     def listen(self, patience_s: float | None) -> AnyEvent | None:
         """The next word of people and other programs; None once patience has ended, which is None for ever."""
@@ -205,7 +205,7 @@ class InlineExecutor(Executor):
     @property
     def is_busy(self) -> bool:
         """Whether ``wait`` has something to answer with."""
-        return bool(self._ready or self._queue or self._in_doubt or self._mail.is_waiting)
+        return bool(self._ready or self._queue or self._in_doubt)
 
     def submit(self, trial: Trial) -> None:
         """Queue a trial; ``wait`` runs it."""

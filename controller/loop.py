@@ -9,7 +9,7 @@ from .decide import decide
 from .entry import enter
 from .executor import Executor
 from .leaving import Leaving
-from .ledger import Ledger
+from .ledger.writer import Ledger
 from .lifecycle import RUNNING
 from .records import Acting, Amended, AnyEvent, Ending, Failed, Observed, Paused, Refused
 from .state import State, TrialState
@@ -38,7 +38,7 @@ def run_loop(state: State, hands: Hands, *, patience_s: Callable[[], float | Non
     while not state.stopped:
         state = hands.heed(state)
         state = hands.carry_out(state)
-        event = decide(state) or hands.hear(patience_s())  # the mind speaks, or the world answers
+        event = decide(state) or hands.hear(state, patience_s())  # the mind speaks, or the world answers
         if event is None:
             break
         state = hands.write(state, event)
@@ -91,9 +91,13 @@ class Hands:
                 state = self._begin(state, known)
         return state
 
-    def hear(self, patience_s: float | None) -> AnyEvent | None:
+    def hear(self, state: State, patience_s: float | None) -> AnyEvent | None:
         """What the world says; None: nobody spoke while only people could."""
-        return self.executor.wait() if self.executor.is_busy else self.executor.listen(patience_s)
+        if self.executor.is_busy:
+            return self.executor.wait()
+        by_hand = [n for n in state.running if self.executor.bindings[state.trials[n].trial.source].cls.is_manual]
+        is_waited_for = bool(by_hand) and not self.leaving.is_asked
+        return self.executor.listen(None if is_waited_for else patience_s)
 
     def _begin(self, state: State, known: TrialState) -> State:
         trial, attempt = known.trial, known.attempt

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .campaign import Campaign
-from .ledger_reader import sqlite_version
+from .ledger.reader import sqlite_version
 from .secret import MIN_LENGTH, mask, variables
 
 NONE = "none"

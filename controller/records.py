@@ -299,7 +299,7 @@ _STAMPS = {"seq", "time", "letter"}
 
 def dump_event(event: Event) -> str:
     """The event as canonical JSON, without its stamps, which the ledger keeps in columns."""
-    return event.model_dump_json(exclude=_STAMPS)
+    return event.__pydantic_serializer__.to_json(event, exclude=_STAMPS).decode()
 
 
 def load_event(payload: str, *, seq: int, time: datetime) -> AnyEvent:

@@ -8,12 +8,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from .campaign import Campaign
-from .campaign_run import Best, best_of, check_same, start
+from .campaign_run import Best, best_of, read_state, start
 from .decide import assimilate, current_belief, forecast, propose
 from .entry import enter
 from .errors import CampaignError, ClosedLoopError
-from .evolve import replay, why_not
-from .ledger import Ledger
+from .evolve import why_not
+from .ledger.writer import Ledger
 from .reading import reading_of
 from .records import AnyEvent, Failed, Observed, Proposed, Reading, Setting, Trial, Why
 from .state import State
@@ -33,9 +33,7 @@ class Session:
         campaign = campaign.resolve()
         self._book = Ledger.open(ledger, campaign.name)
         try:
-            events = self._book.events()
-            check_same(campaign, events)
-            self.state: State = replay(campaign, events)
+            self.state: State = read_state(campaign, self._book)
             if not self.state.key:
                 self.state = start(self.state, self._book)
             self._take_mail()

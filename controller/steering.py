@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import ledger_reader
 from .errors import LeaseHeld
-from .ledger_letters import answer_to
-from .ledger_reader import Holder
+from .ledger import reader as ledger_reader
+from .ledger.letters import answer_to
+from .ledger.reader import Holder
 from .records import AnyEvent, Noted
 
 if TYPE_CHECKING:
-    from .ledger import Ledger
+    from .ledger.writer import Ledger
     from .state import State
 
 WAIT_S = 3.0  # how long a controller is given to take a letter before we go
@@ -84,11 +84,13 @@ def _enter(path: str | Path, name: str, event: AnyEvent | None, *, letter: int |
     """Take the lease and all letters, then write the event; what it, or our letter, became."""
     from .campaign import Campaign
     from .evolve import replay
-    from .ledger import Ledger
+    from .ledger.rows import uncollected
+    from .ledger.writer import Ledger
 
     declared = Campaign.trusted(ledger_reader.started(path, name).campaign)
     with Ledger.open(path, name) as book:
-        state = replay(declared, book.events())
+        with uncollected():
+            state = replay(declared, book.stream())
         became: AnyEvent | None = None
         for word in book.inbox():
             state, written = _written(state, word, book)

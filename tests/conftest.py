@@ -21,7 +21,7 @@ def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared_ray() -> Iterator[Any]:
-    from closedloop.controller.ray_session import RaySession
+    from closedloop.controller.actors.session import RaySession
 
     session = RaySession(demand={"CPU": 8})
     yield session

@@ -26,10 +26,10 @@ ONLY = {  # library -> where it may be imported
     "botorch": ("controller/belief/", "controller/design/"),
     "gpytorch": ("controller/belief/", "controller/design/"),
     "linear_operator": ("controller/belief/", "controller/design/"),
-    "sqlmodel": ("controller/ledger",),
-    "sqlalchemy": ("controller/ledger",),
-    "sqlite3": ("controller/ledger",),
-    "ray": ("controller/actors.py", "controller/ray_session.py"),
+    "sqlmodel": ("controller/ledger/",),
+    "sqlalchemy": ("controller/ledger/",),
+    "sqlite3": ("controller/ledger/",),
+    "ray": ("controller/actors/session.py",),
 }
 
 
@@ -139,7 +139,7 @@ HEAVY = "torch ray botorch gpytorch sqlmodel sqlalchemy pandas matplotlib scipy 
         "import closedloop",
         "from closedloop import Instrument, Simulator, instrument, simulator, Reading",
         "import closedloop.instruments.scpi",
-        "import closedloop.controller.ledger_reader",
+        "import closedloop.controller.ledger.reader",
     ],
 )
 def test_light_imports_load_nothing_heavy(statement: str) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from closedloop.controller import ledger_reader
 from closedloop.controller.campaign_file import find_campaign, read_campaign
 from closedloop.controller.campaign_run import run
+from closedloop.controller.ledger import reader as ledger_reader
 from closedloop.controller.replaying import recompute
 from closedloop.instruments.flow_reactor_bench import true_response
 

@@ -22,7 +22,7 @@ ORDER = (
     *("run", "resume", "suggest", "ingest"),
     *("pending", "approve", "refuse", "pause", "stop", "abort", "amend", "quarantine", "restore"),
     *("status", "best", "show", "export"),
-    *("verify", "replay", "report"),
+    *("verify", "replay", "report", "backup"),
 )
 EXITS = {
     0: "done",

@@ -29,7 +29,7 @@ def pending(
     *, ledger: options.Ledger = options.LEDGER, campaign: options.InLedger = None, as_json: options.AsJson = False
 ) -> None:
     """List what waits for people, and what to type: approvals, doubts, results to be handed in, a pause."""
-    from ..ledger_reader import campaigns
+    from ..ledger.reader import campaigns
     from ..report.story import read_story
 
     story = read_story(ledger, campaign)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import ledger_reader
-from ..anchor import Anchor, read_anchor, write_anchor
-from ..capsule import verify_capsule
-from ..crate import is_zip
 from ..errors import LedgerError
-from ..ledger_audit import Audit, audit
+from ..ledger import reader as ledger_reader
+from ..ledger.anchor import Anchor, read_anchor, write_anchor
+from ..ledger.audit import Audit, audit
+from ..ledger.capsule import verify_capsule
+from ..ledger.crate import is_zip
 from . import options
 from .application import AUDIT, app
 from .terminal import complain, console, say, show_json
@@ -162,3 +162,14 @@ def _data(r: Recomputed, tolerance: float) -> dict[str, Any]:
         "deviation": r.deviation,
         "differences": [*r.differences, *([r.where] if r.where else [])],
     }
+
+
+@app.command(rich_help_panel=AUDIT, epilog="Example: closedloop backup saved.db --ledger lab.db")
+def backup(
+    to: Annotated[Path, typer.Argument(help="The copy; it must not be there yet.")],
+    *,
+    ledger: options.Ledger = options.LEDGER,
+) -> None:
+    """Copy a ledger whole, also while campaigns run; leases stay behind."""
+    ledger_reader.backup(ledger, to)
+    say(f"wrote {to} ({to.stat().st_size / 1024:.0f} kB)")

@@ -112,7 +112,7 @@ def _classes(module: str) -> list[type[Source]]:
 
 
 def _in_ledger(ledger: Path, campaign: str | None) -> list[dict[str, str]]:
-    from ..ledger_reader import campaigns, started
+    from ..ledger.reader import campaigns, started
     from ..report.declaration import Declaration
 
     if campaign is None and not ledger.is_file():

@@ -21,7 +21,7 @@ def campaign_of(ledger: Path, name: str | None, *, allow_code: bool = False) -> 
     """
     from ..campaign import Campaign
     from ..campaign_file import with_code
-    from ..ledger_reader import declaration, started
+    from ..ledger.reader import declaration, started
 
     begun = started(ledger, name)
     campaign = Campaign.trusted(declaration(ledger, begun.campaign["name"]))  # as it was amended

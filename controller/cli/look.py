@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..calibration import LEVELS, calibration, second_half
+from ..calibration import LEVELS
 from ..errors import LedgerError
-from ..ledger_reader import Holder, campaigns
+from ..ledger.reader import Holder, campaigns
 from ..records import Failed
+from ..report.lookup import read_standing
 from ..report.sayings import saying
 from ..report.story import Story, TrialStory, read_story
 from ..report.words import (
@@ -39,7 +40,7 @@ def status(
     *, ledger: options.Ledger = options.LEDGER, campaign: options.InLedger = None, as_json: options.AsJson = False
 ) -> None:
     """Show where a campaign stands: best so far, spending, what runs, forecast against reading."""
-    story = read_story(ledger, campaign)
+    story = read_standing(ledger, campaign)
     holder = controller_of(ledger, story.declared.name)
     if as_json:
         show_json(status_data(story, holder))
@@ -142,7 +143,6 @@ def _alternatives(story: Story, t: TrialStory) -> Table:
 
 def status_data(story: Story, holder: Holder | None) -> dict[str, Any]:
     """Where a campaign stands, as plain data."""
-    scored = story.scored()
     return {
         "campaign": story.declared.name,
         "events": story.seq,
@@ -154,8 +154,8 @@ def status_data(story: Story, holder: Holder | None) -> dict[str, Any]:
         "failed": story.n_failed(),
         "running": [{"trial": t.number, "source": t.trial.source, "setting": t.trial.setting} for t in story.running],
         "calibration": {
-            "all": _calibration_data(calibration(scored)),
-            "second_half": _calibration_data(calibration(second_half(scored))),
+            "all": _calibration_data(story.worth()),
+            "second_half": _calibration_data(story.late_worth()),
         },
         "stopped": story.stopped.reason if story.stopped else None,
         "paused": {"by": story.paused.by, "reason": story.paused.reason} if story.paused else None,

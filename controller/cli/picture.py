@@ -12,7 +12,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..calibration import calibration, second_half
 from ..report.sayings import saying
 from ..report.words import (
     amount,
@@ -96,7 +95,7 @@ def _best(story: Story) -> list[Row]:
     units = story.declared.parameters
     line = Text.assemble((best_words(story), "bold green"), f"   trial {story.best.number}")
     made: list[Row] = [("best", line), ("at", Text(setting_words(story.best.trial.setting, units)))]
-    course = [x for _, b in story.course if b.reading and (x := story.objective(b.reading.values)) is not None]
+    course = story.best_so_far()
     return [*made, ("course", Text(sparkline(course), style="green"))] if len(course) > 1 else made
 
 
@@ -214,9 +213,8 @@ def z_text(t: TrialStory, response: str) -> Text:
 
 
 def _calibration(story: Story) -> list[Row]:
-    scored = story.scored()
-    score = calibration(second_half(scored))
-    if score is None or len(scored) < 8:
+    score, whole = story.late_worth(), story.worth()
+    if score is None or whole is None or whole.n < 8:
         return []
     text = f"80 % intervals held {100 * score.covers(0.8):.0f} % of the later half of readings (n = {score.n})"
     return [("forecasts", Text(text))]

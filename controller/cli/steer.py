@@ -102,7 +102,7 @@ def amend(
 
 def resume_elsewhere(ledger: Path, campaign: str | None, *, by: str | None, reason: str, as_json: bool) -> bool:
     """Tell the controller that holds a paused campaign to go on; whether there is one."""
-    from ..ledger_reader import started
+    from ..ledger.reader import started
     from ..report.story import read_story
     from ..steering import controller_of
 

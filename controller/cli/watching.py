@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TextIO
 
-from ..ledger_reader import campaigns
+from ..ledger.reader import campaigns
 from ..records import AnyEvent
 from ..report.story import Story, read_events
 from .departure import tell_on_stderr

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from .. import ledger_digest, ledger_reader
 from ..errors import LedgerError
+from ..ledger import digest as ledger_digest
+from ..ledger import reader as ledger_reader
 from ..records import Amended, AnyEvent, Started
 from .declaration import Declaration
 from .standing import Forgotten, Mark, Standing

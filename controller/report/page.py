@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import ClosedLoopError
-from ..ledger_audit import audit
+from ..ledger.audit import audit
 from .convergence import convergence
 from .decisions import decisions
 from .forecasts import forecasts, trust

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..ledger_digest import Turns
+from ..ledger.digest import Turns
 from ..records import Amended, AnyEvent, Observed, Quarantined, Restored, Started
 from .declaration import Declaration
 from .standing import WINDOW, Standing

@@ -15,10 +15,10 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from .. import ledger_reader
 from ..calibration import Calibration, Scored, calibration, second_half
 from ..errors import LedgerError
-from ..ledger_rows import uncollected
+from ..ledger import reader as ledger_reader
+from ..ledger.rows import uncollected
 from ..lifecycle import READ, RUNNING, Status, TrialEvent, after, born, is_guard
 from ..records import (
     Acting,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..campaign import Campaign
-from ..ledger_audit import Audit
+from ..ledger.audit import Audit
 from ..records import AnyEvent, Setting, Started
 from .story import Story
 

@@ -7,7 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("command_line.py", "loop_overhead.py", "gp_decision.py", "reactor_agent.py")
+SCRIPTS = (
+    "command_line.py",
+    "loop_overhead.py",
+    "ledger_rate.py",
+    "audit.py",
+    "gp_decision.py",
+    "reactor_agent.py",
+    "instrument_link.py",
+    "restart.py",
+    "kills.py",
+)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from closedloop.controller.ledger_schema import APPLICATION_ID, GENESIS, MIGRATIONS, row_hash
+from closedloop.controller.ledger.schema import APPLICATION_ID, GENESIS, MIGRATIONS, row_hash
 from closedloop.controller.records import (
     Acting,
     Assimilated,
@@ -63,7 +63,7 @@ def make(path: Path, n: int) -> None:
 
 
 def measure(path: str) -> None:
-    from closedloop.controller.ledger_audit import audit
+    from closedloop.controller.ledger.audit import audit
 
     idle, start, cpu = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter(), time.process_time()
     (found,) = audit(path)

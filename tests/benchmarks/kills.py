@@ -132,7 +132,8 @@ def ours(n_kills: int, rng: random.Random, folder: Path) -> None:
 
 def tell(n_kills: int, ended: list[str], folder: Path, orphans: Counter[str]) -> None:
     """The bench's record against the ledger."""
-    from closedloop.controller import ledger_audit, ledger_reader
+    from closedloop.controller.ledger import audit as ledger_audit
+    from closedloop.controller.ledger import reader as ledger_reader
     from closedloop.instruments.flow_reactor_plant import true_response
 
     entries = [json.loads(line) for line in (folder / "record").read_text().splitlines()]

@@ -23,12 +23,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import closedloop as cl
-from closedloop.controller import ledger_keeper
 from closedloop.controller.belief.climatology import Moments
 from closedloop.controller.evolve import replay
-from closedloop.controller.ledger import Ledger
-from closedloop.controller.ledger_rows import uncollected
-from closedloop.controller.ledger_schema import GENESIS, row_hash
+from closedloop.controller.ledger import keeper as ledger_keeper
+from closedloop.controller.ledger.rows import uncollected
+from closedloop.controller.ledger.schema import GENESIS, row_hash
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import (
     Acting,
     AnyEvent,

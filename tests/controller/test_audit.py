@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import closedloop as cl
-from closedloop.controller.anchor import Anchor, read_anchor, write_anchor
 from closedloop.controller.errors import LedgerError
 from closedloop.controller.evolve import evolve
-from closedloop.controller.ledger import Ledger
-from closedloop.controller.ledger_audit import audit, verify
-from closedloop.controller.ledger_history import History
-from closedloop.controller.ledger_schema import GENESIS, row_hash
+from closedloop.controller.ledger.anchor import Anchor, read_anchor, write_anchor
+from closedloop.controller.ledger.audit import audit, verify
+from closedloop.controller.ledger.history import History
+from closedloop.controller.ledger.schema import GENESIS, row_hash
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import (
     Acting,
     Approved,

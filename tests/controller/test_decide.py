@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import closedloop as cl
-from closedloop.controller import ledger_reader
 from closedloop.controller.decide import n_initial
+from closedloop.controller.ledger import reader as ledger_reader
 from closedloop.controller.records import Failed, Proposed
 from closedloop.controller.state import State
 

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 import closedloop as cl
 from closedloop.controller.errors import CampaignError, SourceError
-from closedloop.controller.fence import Commanded, Fence, Fenced, Owner, device_key, ledger_key, runtime_folder
-from closedloop.controller.guard import SLACK, Guard, Latch
-from closedloop.controller.guard_gate import DeviceGate
-from closedloop.controller.guard_link import needs_guard, refuse_unsafe
+from closedloop.controller.guard.check import SLACK, Guard, Latch
+from closedloop.controller.guard.fence import Commanded, Fence, Fenced, Owner, device_key, ledger_key, runtime_folder
+from closedloop.controller.guard.gate import DeviceGate
+from closedloop.controller.guard.link import needs_guard, refuse_unsafe
 from closedloop.controller.records import Trial
 from closedloop.controller.rules import GuardRules, Interlock
 from closedloop.controller.source import Binding
@@ -377,14 +377,14 @@ def test_files_that_a_cleaner_took_are_written_again(runtime):
 
 def test_a_lock_that_is_held_for_ever_is_named(monkeypatch):
     fence = Fence("k", 1, an_owner())
-    monkeypatch.setattr("closedloop.controller.fence.LOCK_S", 0.2)
+    monkeypatch.setattr("closedloop.controller.guard.fence.LOCK_S", 0.2)
     with fence._locked(), pytest.raises(SourceError, match=r"k\.lock is locked for more than 0.2 s"):
         Fence("k", 1, an_owner()).check()
 
 
 CUT = """
 import fcntl, os, signal, sys
-from closedloop.controller.fence import Fence, Owner
+from closedloop.controller.guard.fence import Fence, Owner
 
 fence = Fence("k", int(sys.argv[1]), Owner.here("anneal", "a"))
 fence.take()

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from closedloop.controller import ledger_audit, ledger_lease, ledger_reader
 from closedloop.controller.errors import LeaseHeld, LedgerError
-from closedloop.controller.ledger import EventRow, InboxRow, Ledger
-from closedloop.controller.ledger_schema import MIGRATIONS, row_hash
+from closedloop.controller.ledger import audit as ledger_audit
+from closedloop.controller.ledger import lease as ledger_lease
+from closedloop.controller.ledger import reader as ledger_reader
+from closedloop.controller.ledger.schema import MIGRATIONS, row_hash
+from closedloop.controller.ledger.writer import EventRow, InboxRow, Ledger
 from closedloop.controller.records import (
     Acting,
     Amended,
@@ -184,8 +186,8 @@ def test_the_classes_and_the_migrated_tables_agree(path):
 def test_an_older_file_is_brought_up_to_date_and_keeps_its_events(path, monkeypatch):
     with Ledger.open(path, "a") as ledger:
         stamped = ledger.append(Noted(text="old"))
-    monkeypatch.setattr("closedloop.controller.ledger_file.MIGRATIONS", [*MIGRATIONS, ("CREATE TABLE later (x)",)])
-    monkeypatch.setattr("closedloop.controller.ledger_schema.MIGRATIONS", [*MIGRATIONS, ()])
+    monkeypatch.setattr("closedloop.controller.ledger.file.MIGRATIONS", [*MIGRATIONS, ("CREATE TABLE later (x)",)])
+    monkeypatch.setattr("closedloop.controller.ledger.schema.MIGRATIONS", [*MIGRATIONS, ()])
     with Ledger.open(path, "a") as ledger:
         assert ledger.events() == [stamped]
     with sqlite3.connect(path) as shell:

@@ -6,9 +6,10 @@ import sqlite3
 
 import pytest
 
-from closedloop.controller import ledger_audit, ledger_reader
-from closedloop.controller.ledger import Ledger
-from closedloop.controller.ledger_schema import APPLICATION_ID, GENESIS, MIGRATIONS, row_hash
+from closedloop.controller.ledger import audit as ledger_audit
+from closedloop.controller.ledger import reader as ledger_reader
+from closedloop.controller.ledger.schema import APPLICATION_ID, GENESIS, MIGRATIONS, row_hash
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import Failed, Observed, Proposed, Reading, Started, Trial, dump_event
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 import closedloop
-from closedloop.controller import ledger_audit, ledger_reader
 from closedloop.controller.errors import LedgerError
-from closedloop.controller.ledger import Ledger
+from closedloop.controller.ledger import audit as ledger_audit
+from closedloop.controller.ledger import reader as ledger_reader
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.lifecycle import after, born
 from closedloop.controller.records import (
     Acting,
@@ -65,7 +66,7 @@ def path(tmp_path):
 
 def test_reading_loads_nothing_heavy():
     code = (
-        "import sys, closedloop.controller.ledger_reader;"
+        "import sys, closedloop.controller.ledger.reader;"
         "heavy = 'sqlmodel', 'sqlalchemy', 'torch', 'ray', 'pandas', 'numpy';"
         "print([name for name in heavy if name in sys.modules])"
     )

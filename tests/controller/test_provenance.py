@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import closedloop as cl
-from closedloop.controller import ledger_reader
+from closedloop.controller.ledger import reader as ledger_reader
 from closedloop.controller.provenance import command_line, provenance
 
 NAMES = {

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import closedloop as cl
-from closedloop.controller import ledger_audit, ledger_reader
+from closedloop.controller.ledger import audit as ledger_audit
+from closedloop.controller.ledger import reader as ledger_reader
 from closedloop.controller.records import Observed
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import closedloop as cl
-from closedloop.controller import ledger_reader
 from closedloop.controller.decide import decide
 from closedloop.controller.errors import LedgerError
 from closedloop.controller.evolve import evolve, replay
+from closedloop.controller.ledger import reader as ledger_reader
 from closedloop.controller.records import EVENT, AnyEvent, Observed, Proposed, Reading, dump_event, load_event
 from closedloop.controller.state import State
 

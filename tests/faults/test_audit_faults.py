@@ -13,14 +13,14 @@ import zipfile
 
 import pytest
 
-from closedloop.controller import crate
-from closedloop.controller.anchor import Anchor, read_anchor
-from closedloop.controller.capsule import verify_capsule
-from closedloop.controller.crate import METADATA, is_zip, opened_crate
 from closedloop.controller.errors import LedgerError
-from closedloop.controller.ledger import Ledger
-from closedloop.controller.ledger_audit import audit
-from closedloop.controller.ledger_schema import APPLICATION_ID
+from closedloop.controller.ledger import crate
+from closedloop.controller.ledger.anchor import Anchor, read_anchor
+from closedloop.controller.ledger.audit import audit
+from closedloop.controller.ledger.capsule import verify_capsule
+from closedloop.controller.ledger.crate import METADATA, is_zip, opened_crate
+from closedloop.controller.ledger.schema import APPLICATION_ID
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import Noted, Started
 
 CRATE = json.dumps({"@context": "x", "@graph": [{"@id": METADATA}]}).encode()

@@ -229,7 +229,7 @@ def bindings(tmp_path, timeout=None):
 
 @pytest.fixture
 def ray_executor(tmp_path, shared_ray):
-    from closedloop.controller.actors import RayExecutor
+    from closedloop.controller.actors.executor import RayExecutor
 
     executor = RayExecutor(bindings(tmp_path))
     yield executor
@@ -301,7 +301,7 @@ ALONE = """
 import os, re, signal, stat, subprocess, sys, threading, time
 sys.path.insert(0, sys.argv[1])
 import psutil
-from closedloop.controller.actors import RayExecutor
+from closedloop.controller.actors.executor import RayExecutor
 from closedloop.controller.records import Trial
 from closedloop.controller.source import Binding
 from closedloop.instruments.instrument import Instrument

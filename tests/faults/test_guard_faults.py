@@ -18,10 +18,10 @@ import psutil
 import pytest
 
 from closedloop.controller.errors import SourceError
-from closedloop.controller.guard_gate import DeviceGate
-from closedloop.controller.guard_hand import SAFE_S
-from closedloop.controller.guard_link import GuardLink, beat_at
-from closedloop.controller.guard_process import LEAVE_S
+from closedloop.controller.guard.gate import DeviceGate
+from closedloop.controller.guard.hand import SAFE_S
+from closedloop.controller.guard.link import GuardLink, beat_at
+from closedloop.controller.guard.process import LEAVE_S
 from closedloop.controller.perform import perform
 from closedloop.controller.records import Observed, Trial
 from closedloop.controller.rules import GuardRules, Interlock
@@ -86,7 +86,7 @@ class Oven(cl.Instrument):
 HOLDER = """
 import sys, time
 from closedloop.controller.source import Binding, find_source
-from closedloop.controller.guard_link import GuardLink
+from closedloop.controller.guard.link import GuardLink
 from closedloop.controller.rules import GuardRules
 
 folder, deadman_s = sys.argv[1], float(sys.argv[2])
@@ -279,7 +279,7 @@ def test_fault_17_a_controller_that_keeps_silent_may_not_command_until_it_arms_a
 
 def test_fault_17_beats_come_from_any_process_for_a_driver_may_let_nobody_else_run(oven):
     link = oven.guard(deadman_s=3.0)
-    code = f"import time\nfrom closedloop.controller.guard_link import beat_at\nfor _ in range(40):\n beat_at({link.pulse!r})\n time.sleep(0.1)"
+    code = f"import time\nfrom closedloop.controller.guard.link import beat_at\nfor _ in range(40):\n beat_at({link.pulse!r})\n time.sleep(0.1)"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert not link.status().deadman_fired
     link.close()
@@ -361,7 +361,7 @@ def test_fault_17_any_thread_may_ask_while_another_waits_for_the_device(oven):
 
 
 def test_fault_17_a_guard_that_cannot_be_started_says_how_to_see_why(oven, monkeypatch):
-    monkeypatch.setattr("closedloop.controller.guard_link.MODULE", "closedloop.controller.nothing")
+    monkeypatch.setattr("closedloop.controller.guard.link.MODULE", "closedloop.controller.nothing")
     with pytest.raises(SourceError, match=r"'oven': its guard cannot be started \(.*run '.* -m closedloop"):
         oven.guard()
 
@@ -540,8 +540,8 @@ def test_fault_28_a_tripped_device_is_not_commanded(oven):
 
 UNDER_RAY = """
 import os, sys, time
-from closedloop.controller.guard_link import GuardLink
-from closedloop.controller.ray_session import RaySession, ray
+from closedloop.controller.guard.link import GuardLink
+from closedloop.controller.actors.session import RaySession, ray
 from closedloop.controller.rules import GuardRules
 from closedloop.controller.source import Binding, find_source
 

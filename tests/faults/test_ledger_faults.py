@@ -16,16 +16,18 @@ from pathlib import Path
 import pytest
 
 import closedloop
-from closedloop.controller import ledger_audit, ledger_file, ledger_reader
 from closedloop.controller.errors import LeaseHeld, LedgerError
-from closedloop.controller.ledger import Ledger
+from closedloop.controller.ledger import audit as ledger_audit
+from closedloop.controller.ledger import file as ledger_file
+from closedloop.controller.ledger import reader as ledger_reader
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import Noted, Paused, Started
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(closedloop.__path__[0]).parent)}
 
 WRITER = """
 import sys
-from closedloop.controller.ledger import Ledger
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import Noted, Started
 with Ledger.open(sys.argv[1], "a") as ledger:
     print("open", flush=True)
@@ -47,7 +49,7 @@ shell.execute("ROLLBACK")
 CLAIMER = """
 import sys, time
 from closedloop.controller.errors import LeaseHeld
-from closedloop.controller.ledger import Ledger
+from closedloop.controller.ledger.writer import Ledger
 while True:
     try:
         ledger = Ledger.open(sys.argv[1], "queue")
@@ -66,7 +68,7 @@ CROWD = """
 import sys
 from closedloop.controller import ledger_reader
 from closedloop.controller.errors import LeaseHeld
-from closedloop.controller.ledger import Ledger
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import Paused, Started
 path, name = sys.argv[1], f"c{sys.argv[2]}"
 with Ledger.open(path, name) as ledger:
@@ -85,7 +87,7 @@ with Ledger.open(path, name) as ledger:
 FULL_DISK = """
 import resource, sys
 from closedloop.controller.errors import LedgerError
-from closedloop.controller.ledger import Ledger
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import Noted, Started
 with Ledger.open(sys.argv[1], "a") as ledger:
     ledger.append(Started(campaign={"name": "a"}))
@@ -105,7 +107,7 @@ with Ledger.open(sys.argv[1], "a") as ledger:
 OPEN_AS_NOBODY = """
 import os, sys
 from closedloop.controller.errors import LedgerError
-from closedloop.controller.ledger import Ledger
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller import ledger_reader
 os.setuid(65534)
 try:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from closedloop.controller import ledger_place, ledger_reader
 from closedloop.controller.errors import LedgerError
-from closedloop.controller.ledger import Ledger
-from closedloop.controller.ledger_place import Mount
+from closedloop.controller.ledger import place as ledger_place
+from closedloop.controller.ledger import reader as ledger_reader
+from closedloop.controller.ledger.place import Mount
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import Noted
 
 

@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 import closedloop
-from closedloop.controller import ray_reaper
+from closedloop.controller.actors import reaper as ray_reaper
+from closedloop.controller.actors.resources import check_offer, demand
 from closedloop.controller.errors import SourceError
-from closedloop.controller.ray_resources import check_offer, demand
 from closedloop.controller.records import Reading, Trial
 from closedloop.controller.source import Binding
 from closedloop.instruments.instrument import Instrument
@@ -90,7 +90,7 @@ class Lab:
     """An executor with a pump and a model, and the pump's log."""
 
     def __init__(self, folder):
-        from closedloop.controller.actors import RayExecutor
+        from closedloop.controller.actors.executor import RayExecutor
 
         self.log = folder / "log"
         pump = Binding(name="pump", cls=Pump, settings={"log": str(self.log)}, responses=("flow",))
@@ -185,7 +185,7 @@ def test_an_answer_larger_than_rays_store_fails_and_the_loop_goes_on(lab):
 
 
 def test_a_source_that_is_killed_again_and_again_rests_and_says_why(lab):
-    from closedloop.controller import ray_slots
+    from closedloop.controller.actors import slots as ray_slots
 
     answers = [lab.answer("die") for _ in range(ray_slots.N_ENDS + 3)]
     assert [a.cause for a in answers] == ["unknown"] * ray_slots.N_ENDS + ["error"] * 3
@@ -241,7 +241,7 @@ def test_an_instrument_asks_for_no_cpu_and_a_manual_source_for_nothing():
 
 
 def test_a_resource_that_the_running_ray_lacks_stops_all_at_once(shared_ray):
-    from closedloop.controller.actors import RayExecutor
+    from closedloop.controller.actors.executor import RayExecutor
 
     began = time.monotonic()
     with pytest.raises(SourceError, match="source 'model' asks for bench=1"):
@@ -252,7 +252,7 @@ def test_a_resource_that_the_running_ray_lacks_stops_all_at_once(shared_ray):
 ALONE = """
 import json, os, sys, time
 import psutil
-from closedloop.controller.actors import RayExecutor
+from closedloop.controller.actors.executor import RayExecutor
 from closedloop.controller.errors import ClosedLoopError
 from closedloop.controller.records import Trial
 from closedloop.controller.source import Binding

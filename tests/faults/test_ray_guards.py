@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 import closedloop
-from closedloop.controller.fence import Fence, Owner, device_key
-from closedloop.controller.guard_gate import DeviceGate
-from closedloop.controller.guard_link import GuardLink, GuardStatus, needs_guard
-from closedloop.controller.guard_news import GuardNews
+from closedloop.controller.guard.fence import Fence, Owner, device_key
+from closedloop.controller.guard.gate import DeviceGate
+from closedloop.controller.guard.link import GuardLink, GuardStatus, needs_guard
+from closedloop.controller.guard.news import GuardNews
 from closedloop.controller.records import Paused, Resumed, Trial
 from closedloop.controller.rules import GuardRules, Interlock
 from closedloop.controller.source import Binding
@@ -63,7 +63,7 @@ def binding(folder, *, deadman_s=5.0):
 
 class Kitchen:
     def __init__(self, folder, **options):
-        from closedloop.controller.actors import RayExecutor
+        from closedloop.controller.actors.executor import RayExecutor
 
         self.folder = folder
         self.heat(20)

@@ -20,7 +20,7 @@ SCRIPT = """
 import json, os, sys, time
 import psutil
 from ray.cluster_utils import Cluster
-from closedloop.controller.actors import RayExecutor
+from closedloop.controller.actors.executor import RayExecutor
 from closedloop.controller.errors import SourceError
 from closedloop.controller.records import Trial
 from closedloop.controller.source import Binding
@@ -122,7 +122,7 @@ sys.stdin.read()
 JOIN = """
 import sys
 from closedloop.controller.errors import SourceError
-from closedloop.controller.ray_session import RaySession
+from closedloop.controller.actors.session import RaySession
 try:
     RaySession(sys.argv[1]).stop()
     print("joined")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from closedloop.controller import ledger_reader
+from closedloop.controller.ledger import reader as ledger_reader
 
 SCRIPT = Path(sys.executable).with_name("closedloop")
 SOURCES = """

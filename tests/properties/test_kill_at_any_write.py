@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import closedloop as cl
-from closedloop.controller import ledger_audit, ledger_reader
-from closedloop.controller.ledger import Ledger
+from closedloop.controller.ledger import audit as ledger_audit
+from closedloop.controller.ledger import reader as ledger_reader
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import Acting, AnyEvent, Failed, Observed, Proposed, Stopped
 
 N_TRIALS = 5

@@ -21,7 +21,7 @@ from typing import Any
 import closedloop as cl
 from closedloop.controller.evolve import replay
 from closedloop.controller.executor import Executor
-from closedloop.controller.guard import Guard
+from closedloop.controller.guard.check import Guard
 from closedloop.controller.lifecycle import READ
 from closedloop.controller.loop import Hands, run_loop
 from closedloop.controller.perform import cancelled, cannot_tell, failed, never_begun

@@ -8,7 +8,7 @@ import sqlite3
 import jsonschema
 import pytest
 
-from closedloop.controller import ledger_reader
+from closedloop.controller.ledger import reader as ledger_reader
 from closedloop.controller.replaying import recompute
 
 

@@ -54,10 +54,10 @@ def test_version(cli):
 
 
 def test_status_agrees_with_the_state(done, cli):
-    from closedloop.controller import ledger_reader
     from closedloop.controller.campaign import Campaign
     from closedloop.controller.campaign_run import Result
     from closedloop.controller.evolve import replay
+    from closedloop.controller.ledger import reader as ledger_reader
 
     events = ledger_reader.events("closedloop.db")
     result = Result(replay(Campaign.trusted(events[0].campaign), events))
@@ -137,7 +137,7 @@ def test_an_unexpected_error_is_one_line_that_asks_to_report_it(done, cli, monke
     def broken(*_):
         raise KeyError("surprise")
 
-    monkeypatch.setattr(look, "read_story", broken)
+    monkeypatch.setattr(look, "read_standing", broken)
     error = cli("status", code=1).stderr
     assert error.count("\n") == 1 and "surprise" in error and "--debug" in error
 
@@ -149,7 +149,7 @@ def test_debug_shows_the_traceback(done):
     from closedloop.controller.cli.commands import app
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(look, "read_story", lambda *_: 1 / 0)
+        patch.setattr(look, "read_standing", lambda *_: 1 / 0)
         assert "Traceback" in CliRunner().invoke(app, ["--debug", "status"]).stderr
 
 

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from closedloop.controller import ledger_reader, steering
+from closedloop.controller import steering
+from closedloop.controller.ledger import reader as ledger_reader
 
 MANUAL = """
 name: hand
@@ -213,7 +214,7 @@ def test_an_answer_counts_once(by_hand, cli):
 
 
 def test_while_another_holds_the_lease_an_answer_goes_to_the_inbox(by_hand, cli, monkeypatch):
-    from closedloop.controller.ledger import Ledger
+    from closedloop.controller.ledger.writer import Ledger
 
     with Ledger.open("closedloop.db", "hand") as held:
         monkeypatch.setattr(steering, "WAIT_S", 0.1)

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
-from closedloop.controller import ledger_reader, steering
-from closedloop.controller.ledger import Ledger
+from closedloop.controller import steering
+from closedloop.controller.ledger import reader as ledger_reader
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import (
     Acting,
     Approved,

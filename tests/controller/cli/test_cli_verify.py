@@ -8,7 +8,7 @@ import sqlite3
 
 import pytest
 
-from closedloop.controller.ledger import Ledger
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import Noted, Started
 
 

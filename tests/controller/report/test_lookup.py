@@ -13,8 +13,10 @@ from types import ModuleType
 import pytest
 
 import closedloop as cl
-from closedloop.controller import ledger_audit, ledger_digest, ledger_keeper
-from closedloop.controller.ledger import Ledger
+from closedloop.controller.ledger import audit as ledger_audit
+from closedloop.controller.ledger import digest as ledger_digest
+from closedloop.controller.ledger import keeper as ledger_keeper
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import (
     Acting,
     Amended,

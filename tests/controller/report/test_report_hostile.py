@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import closedloop as cl
-from closedloop.controller import ledger_reader
+from closedloop.controller.ledger import reader as ledger_reader
 from closedloop.controller.records import EVENT
 from closedloop.controller.report.markup import el
 from closedloop.controller.report.page import page

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 import closedloop as cl
-from closedloop.controller.ledger import Ledger
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import Proposed, Started, Trial
 from closedloop.controller.report.page import write_report
 

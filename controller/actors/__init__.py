@@ -1,0 +1,1 @@
+"""Sources in processes of their own, on Ray."""

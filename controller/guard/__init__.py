@@ -1,0 +1,1 @@
+"""The guard: what stands beside a device, whatever the mind says."""

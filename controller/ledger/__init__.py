@@ -1,0 +1,1 @@
+"""The ledger: written by one, read by many, audited by anybody."""
