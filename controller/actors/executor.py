@@ -105,6 +105,7 @@ class RayExecutor(Executor):
         Raises:
             SourceError: if Ray itself is gone.
         """
+        self._settle(list(self._all()), within_s=0)  # what gets ready meanwhile
         return self._look()
 
     def wait(self) -> AnyEvent:
