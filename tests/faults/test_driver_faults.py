@@ -62,11 +62,11 @@ def raising(error):
         (Reading(values={"hardness": 5.0}), 5.0),
     ],
 )
-def test_a_number_of_any_make_is_a_reading(answer, value):
+def test_fault_35_a_number_of_any_make_is_a_reading(answer, value):
     assert answer_of(lambda: answer).reading.values == {"hardness": value}
 
 
-def test_a_torch_scalar_is_a_reading():
+def test_fault_35_a_torch_scalar_is_a_reading():
     torch = pytest.importorskip("torch")
     assert answer_of(lambda: {"hardness": torch.tensor(2.5)}).reading.values == {"hardness": 2.5}
 
@@ -99,7 +99,7 @@ def test_a_torch_scalar_is_a_reading():
         ),
     ],
 )
-def test_what_is_no_reading_is_invalid_and_says_why(answer, said):
+def test_fault_35_and_36_what_is_no_reading_is_invalid_and_says_why(answer, said):
     failed = answer_of(lambda: answer)
     assert (failed.kind, failed.cause) == ("failed", "invalid")
     assert re.search(said, failed.message)
@@ -137,11 +137,11 @@ def test_a_reading_that_the_driver_itself_could_not_make_is_invalid():
         assert "pydantic" not in failed.message
 
 
-def test_a_long_message_is_cut():
+def test_fault_29_a_long_message_is_cut():
     assert len(answer_of(raising(ValueError("x" * 10**6))).message) <= MAX_TEXT
 
 
-def test_extra_keys_are_kept_beside_the_reading_whatever_they_are():
+def test_fault_36_extra_keys_are_kept_beside_the_reading_whatever_they_are():
     cyclic: list[object] = []
     cyclic.append(cyclic)
     extras = {
@@ -256,7 +256,9 @@ def test_a_simulator_that_ends_its_process_fails_one_trial_and_no_other(ray_exec
 
 
 @pytest.mark.ray
-def test_an_instrument_whose_actor_is_killed_has_acted_once_is_unknown_and_is_made_safe(ray_executor, tmp_path):
+def test_fault_10_an_instrument_whose_actor_is_killed_has_acted_once_is_unknown_and_is_made_safe(
+    ray_executor, tmp_path
+):
     ray_executor.submit(Trial(number=1, source="pump", setting={"x": 1.0, "takes": 60.0}))
     pid = int(lines_of(tmp_path, until="dose")[1])
     os.kill(pid, signal.SIGKILL)
@@ -268,7 +270,7 @@ def test_an_instrument_whose_actor_is_killed_has_acted_once_is_unknown_and_is_ma
 
 
 @pytest.mark.ray
-def test_an_exception_that_cannot_be_pickled_crosses_ray_as_text(ray_executor):
+def test_fault_29_an_exception_that_cannot_be_pickled_crosses_ray_as_text(ray_executor):
     ray_executor.submit(Trial(number=1, source="pump", setting={"x": 2.0, "takes": 0.0}))
     answer = ray_executor.wait()
     assert (answer.cause, answer.message.split(" (")[0]) == ("error", "Unpicklable: locked")
@@ -337,7 +339,7 @@ print("left", [p.name() for p in family if p.is_running() and p.status() != "zom
 
 
 @pytest.mark.ray
-def test_our_ray_keeps_to_loopback_survives_ctrl_c_and_leaves_nothing_behind(tmp_path):
+def test_fault_45_our_ray_keeps_to_loopback_survives_ctrl_c_and_leaves_nothing_behind(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path(closedloop.__path__[0]).parent)}
     environment = {k: v for k, v in environment.items() if not k.startswith("RAY_")}
     done = subprocess.run(

@@ -137,7 +137,7 @@ def lab(tmp_path, shared_ray):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_an_instrument_whose_process_is_lost_in_mid_action_is_in_doubt_once_safe_and_replaced(lab, how):
+def test_fault_10_an_instrument_whose_process_is_lost_in_mid_action_is_in_doubt_once_safe_and_replaced(lab, how):
     lab.submit("hang")
     lab.wait_for("dose 1")
     os.kill(lab.pids()[0], how)
@@ -184,7 +184,7 @@ def test_an_answer_larger_than_rays_store_fails_and_the_loop_goes_on(lab):
     assert lab.answer("well", "model").kind == "observed"
 
 
-def test_a_source_that_is_killed_again_and_again_rests_and_says_why(lab):
+def test_fault_30_a_source_that_is_killed_again_and_again_rests_and_says_why(lab):
     from closedloop.controller.actors import slots as ray_slots
 
     answers = [lab.answer("die") for _ in range(ray_slots.N_ENDS + 3)]
@@ -224,7 +224,7 @@ def asking(**resources):
         (asking(cpu=3), "all sources together ask for CPU=6, and this Ray has 4"),
     ],
 )
-def test_a_resource_that_nobody_has_is_named(binding, says):
+def test_fault_52_a_resource_that_nobody_has_is_named(binding, says):
     with pytest.raises(SourceError, match=says):
         check_offer([binding], [{"CPU": 4.0, "lamp": 1.0, "node:127.0.0.1": 1.0}])
 
@@ -360,7 +360,7 @@ def test_a_killed_controller_leaves_no_process_and_no_file_and_harms_no_other_ra
     assert all(p.is_running() for p in ours if p.name() in ("gcs_server", "raylet"))
 
 
-def test_what_a_killed_controller_and_its_killed_reaper_left_goes_when_the_next_one_starts(alone):
+def test_fault_52_what_a_killed_controller_and_its_killed_reaper_left_goes_when_the_next_one_starts(alone):
     one = alone()
     (reaper,) = one.reapers()
     reaper.kill()
@@ -424,7 +424,7 @@ except ClosedLoopError as error:
 """
 
 
-def test_a_campaign_whose_head_is_killed_ends_clearly_and_goes_on_with_a_new_ray(tmp_path):
+def test_fault_51_a_campaign_whose_head_is_killed_ends_clearly_and_goes_on_with_a_new_ray(tmp_path):
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     environment = {**kept, "PYTHONPATH": str(Path(closedloop.__path__[0]).parent)}
 

@@ -92,7 +92,7 @@ def test_an_actor_that_stands_still_on_another_node_is_ended_and_replaced(tmp_pa
     assert answer["after_s"] < 5.0
 
 
-def test_a_node_that_stands_still_as_a_whole_is_lost_long_before_ray_says_so(tmp_path):
+def test_fault_50_a_node_that_stands_still_as_a_whole_is_lost_long_before_ray_says_so(tmp_path):
     (answer,) = play(tmp_path, "[p.suspend() for p in family]")
     assert (answer["cause"], answer["in_doubt"]) == ("unknown", True)
     assert "does not answer" in answer["text"]
@@ -131,7 +131,7 @@ except SourceError as error:
 """
 
 
-def test_a_cluster_that_asks_for_no_token_is_joined_only_by_who_says_so(tmp_path_factory):
+def test_fault_45_a_cluster_that_asks_for_no_token_is_joined_only_by_who_says_so(tmp_path_factory):
     folder = tmp_path_factory.mktemp("r")
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     kept |= {"PYTHONPATH": str(Path(closedloop.__path__[0]).parent), "RAY_USAGE_STATS_ENABLED": "0"}
