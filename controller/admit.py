@@ -26,6 +26,7 @@ from .records import (
     Failed,
     Noted,
     Observed,
+    Paused,
     Quarantined,
     Refused,
     Restored,
@@ -115,7 +116,7 @@ def _approved(state: State, event: Approved) -> AnyEvent:
 
 
 def _refusal(state: State, event: Any) -> str:
-    if state.stopped is not None and not isinstance(event, Noted):
+    if state.stopped is not None and isinstance(event, Paused | Resumed | Ending | Amended):
         return f"the campaign is over ({state.stopped.reason})"
     if isinstance(event, Resumed) and state.paused is None and not state.resting:
         return "the campaign is not paused"
