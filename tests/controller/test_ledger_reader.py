@@ -8,11 +8,9 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-import closedloop
 from closedloop.controller.errors import LedgerError
 from closedloop.controller.ledger import audit as ledger_audit
 from closedloop.controller.ledger import reader as ledger_reader
@@ -70,7 +68,7 @@ def test_reading_loads_nothing_heavy():
         "heavy = 'sqlmodel', 'sqlalchemy', 'torch', 'ray', 'pandas', 'numpy';"
         "print([name for name in heavy if name in sys.modules])"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(closedloop.__path__[0]).parent)}
+    environment = dict(os.environ)
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert said.stdout.strip() == "[]"
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import closedloop
 from closedloop.controller.errors import OutcomeUnknown
 from closedloop.controller.executor import InlineExecutor
 from closedloop.controller.perform import MAX_TEXT, perform
@@ -340,7 +339,7 @@ print("left", [p.name() for p in family if p.is_running() and p.status() != "zom
 
 @pytest.mark.ray
 def test_fault_45_our_ray_keeps_to_loopback_survives_ctrl_c_and_leaves_nothing_behind(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(Path(closedloop.__path__[0]).parent)}
+    environment = dict(os.environ)
     environment = {k: v for k, v in environment.items() if not k.startswith("RAY_")}
     done = subprocess.run(
         [sys.executable, "-c", ALONE, str(tmp_path)],

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-import closedloop
 from closedloop.controller.errors import LeaseHeld, LedgerError
 from closedloop.controller.ledger import audit as ledger_audit
 from closedloop.controller.ledger import file as ledger_file
@@ -23,7 +22,7 @@ from closedloop.controller.ledger import reader as ledger_reader
 from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import Noted, Paused, Started
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(closedloop.__path__[0]).parent)}
+ENVIRONMENT = dict(os.environ)
 
 WRITER = """
 import sys
@@ -66,7 +65,7 @@ while True:
 
 CROWD = """
 import sys
-from closedloop.controller import ledger_reader
+from closedloop.controller.ledger import reader as ledger_reader
 from closedloop.controller.errors import LeaseHeld
 from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import Paused, Started
@@ -108,7 +107,7 @@ OPEN_AS_NOBODY = """
 import os, sys
 from closedloop.controller.errors import LedgerError
 from closedloop.controller.ledger.writer import Ledger
-from closedloop.controller import ledger_reader
+from closedloop.controller.ledger import reader as ledger_reader
 os.setuid(65534)
 try:
     Ledger.open(sys.argv[1], "a")

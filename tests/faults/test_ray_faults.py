@@ -11,12 +11,10 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 import pytest
 
-import closedloop
 from closedloop.controller.actors import reaper as ray_reaper
 from closedloop.controller.actors.resources import check_offer, demand
 from closedloop.controller.errors import SourceError
@@ -288,7 +286,7 @@ class Alone:
 
     def __init__(self, **environment):
         kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-        place = {"PYTHONPATH": str(Path(closedloop.__path__[0]).parent)}
+        place = {}
         self.process = subprocess.Popen(
             [sys.executable, "-c", ALONE], stdout=subprocess.PIPE, text=True, env={**kept, **place, **environment}
         )
@@ -426,7 +424,7 @@ except ClosedLoopError as error:
 
 def test_fault_51_a_campaign_whose_head_is_killed_ends_clearly_and_goes_on_with_a_new_ray(tmp_path):
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    environment = {**kept, "PYTHONPATH": str(Path(closedloop.__path__[0]).parent)}
+    environment = dict(kept)
 
     def run(victim):
         command = [sys.executable, "-c", CAMPAIGN, str(tmp_path), victim]

@@ -7,11 +7,8 @@ import os
 import secrets
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-import closedloop
 
 pytestmark = pytest.mark.ray
 
@@ -75,7 +72,7 @@ def play(folder, deed, after=""):
     token.write_text(secrets.token_hex(32))
     ray = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    place = {"PYTHONPATH": str(Path(closedloop.__path__[0]).parent), "RAY_USAGE_STATS_ENABLED": "0"}
+    place = {"RAY_USAGE_STATS_ENABLED": "0"}
     script = SCRIPT.replace("{deed}", deed).replace("{after}", after)
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env={**kept, **place, **ray}, timeout=150)
@@ -134,7 +131,7 @@ except SourceError as error:
 def test_fault_45_a_cluster_that_asks_for_no_token_is_joined_only_by_who_says_so(tmp_path_factory):
     folder = tmp_path_factory.mktemp("r")
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    kept |= {"PYTHONPATH": str(Path(closedloop.__path__[0]).parent), "RAY_USAGE_STATS_ENABLED": "0"}
+    kept |= {"RAY_USAGE_STATS_ENABLED": "0"}
     loopback = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
     head = subprocess.Popen(
         [sys.executable, "-c", OPEN, str(folder)],
