@@ -124,7 +124,7 @@ def carry_out(
             departure = Departure(
                 leaving,
                 tell=follower.notify,
-                is_closing=lambda: follower.is_settled,
+                is_closing=lambda: follower.is_over or (leaving.is_asked and follower.is_settled),
                 is_idle=lambda: follower.is_idle,
             )
             with departure.answering():

@@ -63,6 +63,11 @@ class Follower:
         return story.paused is not None and not is_open
 
     @property
+    def is_over(self) -> bool:
+        """Whether the campaign has stopped."""
+        return self.story is not None and self.story.stopped is not None
+
+    @property
     def is_idle(self) -> bool:
         """Whether all that runs is in people's hands: there is nothing here to finish."""
         story = self.story

@@ -222,6 +222,8 @@ class Fence:
 
     def _refusal(self, held: _Kept) -> str:
         is_same_ledger = held.ledger == self._mine.ledger
+        if not held.pid or not held.owner.is_alive:  # given back, or its holder is dead
+            return ""
         if is_same_ledger and held.token > self._mine.token:
             return (
                 f"{self._what} was taken by a later controller of this ledger (campaign {held.campaign!r}, process "

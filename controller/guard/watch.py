@@ -54,6 +54,7 @@ class GuardWatch:
         gate = self._gates.get(name)
         if gate and gate.link and name in self._must_arm:
             gate.link.arm()
+            gate.made_safe()  # what held it had made it safe
             self._must_arm.discard(name)
             self._news[name].resumed()
 
