@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from closedloop.controller.campaign import Campaign
     from closedloop.controller.campaign_run import Result, run
     from closedloop.controller.errors import (
+        ApprovalNeeded,
         BeliefError,
         CampaignError,
         ClosedLoopError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _PLACES = {
+    "ApprovalNeeded": "controller.errors",
     "BeliefError": "controller.errors",
     "Campaign": "controller.campaign",
     "CampaignError": "controller.errors",
@@ -56,6 +58,7 @@ _PLACES = {
 }
 
 __all__ = [
+    "ApprovalNeeded",
     "BeliefError",
     "Campaign",
     "CampaignError",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .amendment import amended
+from .amendment import amended, check_budget
 from .decide import current_belief, forecast
 from .errors import CampaignError
 from .evolve import why_not
@@ -52,7 +52,7 @@ def admit(state: State, event: AnyEvent) -> AnyEvent | None:
 
 def _of_trial(state: State, event: TrialEvent) -> AnyEvent | None:
     if isinstance(event, Refused) and event.letter is not None:
-        event = event.model_copy(update={"rule": ""})  # only a guard beside the device speaks of rules
+        event = event.model_copy(update={"rule": "", "places": ()})  # only a guard beside the device speaks of these
     fault = why_not(state, event) or _too_late(state, event) or _unreadable(state, event)
     if fault:
         is_news = event.letter is not None or isinstance(event, Observed)
@@ -105,7 +105,7 @@ def _approved(state: State, event: Approved) -> AnyEvent:
         return Noted(text=words, letter=event.letter)
     if not event.setting:
         return event
-    space = state.campaign.space
+    space = state.campaign.spaces[known.trial.source]  # less what its guard forbids
     try:
         setting = space.check({**known.trial.setting, **event.setting})
     except CampaignError as error:
@@ -128,6 +128,8 @@ def _refusal(state: State, event: Any) -> str:
 def _amended(state: State, event: Amended) -> AnyEvent:
     try:
         campaign = amended(state.campaign, event.changes)
+        if any(key.partition(".")[0] == "budget" for key in event.changes):
+            check_budget(campaign, state.spent, state.reserved)
     except CampaignError as error:
         return Noted(text=f"the amendment was not taken: {error}", letter=event.letter)
     return event.model_copy(update={"campaign": campaign.to_dict()})

@@ -20,7 +20,15 @@ _ALLOWED = (
     r"parameters\.\w+\.(low|high|choices|levels)",
     r"sources\.\w+\.(cost|approval|on_unknown|on_failure)(\.\w+)?",
 )
-_EXAMPLES = ("budget.money", "constraints", "goal", "parameters.NAME.low", "parameters.NAME.high", "sources.NAME.cost")
+_CHANGEABLE = (  # the same in words
+    "budget.RESOURCE",
+    "constraints",
+    "goal",
+    "n_initial",
+    "description",
+    *(f"parameters.NAME.{what}" for what in ("low", "high", "choices", "levels")),
+    *(f"sources.NAME.{what}" for what in ("cost", "approval", "on_unknown", "on_failure")),
+)
 
 
 def amended(campaign: Campaign, changes: Mapping[str, Any]) -> Campaign:
@@ -40,10 +48,26 @@ def amended(campaign: Campaign, changes: Mapping[str, Any]) -> Campaign:
         if not any(re.fullmatch(pattern, key) for pattern in _ALLOWED):
             raise CampaignError(
                 f"{key} cannot be amended: the readings so far would mean something else; what can be: "
-                f"{', '.join(_EXAMPLES)}. Begin another campaign for the rest"
+                f"{', '.join(_CHANGEABLE)}. Begin another campaign for the rest"
             )
         _set(declared, key, value)
     return Campaign(**declared)
+
+
+def check_budget(campaign: Campaign, spent: Mapping[str, float], reserved: Mapping[str, float]) -> None:
+    """Refuse a budget that would end the campaign at once, without a word of it.
+
+    Raises:
+        CampaignError: with the figures and what to type instead.
+    """
+    for name, limit in campaign.budget_amounts.items():
+        gone, bound = spent.get(name, 0.0), reserved.get(name, 0.0)
+        if gone + bound > limit * (1 + 1e-9):
+            taken = f" and {bound:g} taken by trials that run or wait" if bound else ""
+            raise CampaignError(
+                f"budget.{name} = {limit:g}: {gone:g} is spent{taken}, so the campaign would end at once; give at "
+                f"least {gone + bound:g}, or end it with 'closedloop stop'"
+            )
 
 
 def _set(declared: dict[str, Any], key: str, value: Any) -> None:

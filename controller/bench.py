@@ -41,24 +41,34 @@ def benches(campaign: Campaign, *, beside: Path) -> Iterator[dict[str, Binding]]
         yield bindings
 
 
-@contextmanager
-def _bench(source: str, name: str, binding: Binding, beside: Path) -> Iterator[Mapping[str, Any]]:
+def module_of(name: str, binding: Binding) -> str:
+    """The module that runs a bench of a driver.
+
+    Raises:
+        CampaignError: if the driver has none of that name.
+    """
     known: Mapping[str, str] = getattr(binding.cls, "benches", {})
     if name not in known:
         raise CampaignError(
-            f"sources.{source}.start = {name!r}: {binding.cls.__name__} has no such bench; it has "
+            f"sources.{binding.name}.start = {name!r}: {binding.cls.__name__} has no such bench; it has "
             f"{', '.join(sorted(known)) or 'none'}"
         )
+    return known[name]
+
+
+@contextmanager
+def _bench(source: str, name: str, binding: Binding, beside: Path) -> Iterator[Mapping[str, Any]]:
+    module = module_of(name, binding)
     record = beside.with_name(f"{beside.name}.{source}.record")
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", known[name], "--port", "0", "--quiet", "--record", str(record)],
+        [sys.executable, "-P", "-m", module, "--port", "0", "--quiet", "--record", str(record)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,  # Ctrl-C in the terminal is for the controller, which makes the bench safe first
     )
     try:
-        yield _first_line(process, source, known[name])
+        yield _first_line(process, source, module)
     finally:
         _stop(process)
 

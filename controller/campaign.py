@@ -27,8 +27,8 @@ from .explain import explain
 from .expressions import Constraint
 from .goal import Goal
 from .parameters import PARAMETER_KINDS, Described, Parameter
-from .records import Amount, Finite
-from .rules import Approval, GuardRules, Interlock, OnFailure, OnUnknown
+from .records import Amount
+from .rules import Approval, GuardRules, Interlock, OnFailure, OnUnknown, Prior
 from .source import Binding, Source, find_source
 from .space import Space
 from .units import to_seconds, trusted
@@ -42,32 +42,6 @@ class _Declared(BaseModel):
 
 class Response(Described):
     """What is measured."""
-
-
-class Prior(_Declared):
-    """What is believed of a simulator's unknown before any reading: exactly one of the two.
-
-    ``normal: [mean, sd]``, or ``lognormal: [median, sd of the logarithm]``.
-    """
-
-    normal: tuple[Finite, Finite] | None = None
-    lognormal: tuple[Finite, Finite] | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Prior:
-        if (self.normal is None) == (self.lognormal is None):
-            raise ValueError("a prior has exactly one of normal: [mean, sd] and lognormal: [median, log sd]")
-        centre, sd = self.normal or self.lognormal or (0.0, 0.0)
-        if sd <= 0:
-            raise ValueError(f"the prior's standard deviation {sd} must be above 0")
-        if self.lognormal and centre <= 0:
-            raise ValueError(f"the median {centre} of a lognormal prior must be above 0")
-        return self
-
-    @property
-    def is_log(self) -> bool:
-        """Whether the unknown is positive and worked with by its logarithm."""
-        return self.lognormal is not None
 
 
 class SourceSpec(_Declared):
@@ -88,6 +62,7 @@ class SourceSpec(_Declared):
     approval: Approval = Approval()
     guard: GuardRules | None = None  # None: the campaign's
     needs_make_safe: bool = True  # false: the device is safe whatever happens, and needs no guard process
+    device: str = Field(default="", max_length=200)  # its name, where several drivers or settings mean the same one
 
     @model_validator(mode="before")
     @classmethod
@@ -212,6 +187,21 @@ class Campaign(_Declared):
         return Space(self.parameters, tuple(Constraint(text) for text in self.constraints))
 
     @cached_property
+    def spaces(self) -> dict[str, Space]:
+        """By source: the space, less what its guard forbids; the same cube for all."""
+        return {name: self._less(self.guard_of(name)) for name in self.sources}
+
+    def guard_of(self, source: str) -> GuardRules:
+        """The rules that hold for a source: its own, else the campaign's."""
+        own = self.sources[source].guard
+        return self.guard if own is None else own
+
+    def _less(self, rules: GuardRules) -> Space:
+        if not rules.limits and not rules.forbidden:
+            return self.space
+        return self.space.within(rules.limits, tuple(Constraint(text) for text in rules.forbidden))
+
+    @cached_property
     def budget_amounts(self) -> dict[str, float]:
         """The budget, time in seconds."""
         return {name: _amount(name, amount) for name, amount in self.budget.items()}
@@ -289,8 +279,9 @@ class Campaign(_Declared):
             space=self.space,
             is_repeatable=self.is_repeatable(name) if spec.repeatable is not None else cls.is_repeatable,
             on_failure=spec.on_failure,
-            guard=self.guard if spec.guard is None else spec.guard,
+            guard=self.guard_of(name),
             needs_make_safe=spec.needs_make_safe,
+            device=spec.device,
         )
 
     def resolve(self) -> Campaign:

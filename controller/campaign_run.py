@@ -5,25 +5,26 @@ from __future__ import annotations
 import getpass
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from .bench import benches
-from .campaign import Campaign
-from .errors import CampaignError
+from .campaign import Campaign, SourceSpec
+from .errors import CampaignError, ClosedLoopError
 from .evolve import evolve, replay
+from .executor import unsafe
 from .guard.fence import device_key, ledger_key
 from .guard.gates import Gates, is_fenced
-from .guard.link import refuse_unsafe
 from .leaving import LEFT_BY, Leaving
 from .ledger.rows import uncollected
 from .ledger.writer import Ledger
 from .loop import Hands, Watch, quiet, run_loop
 from .provenance import provenance
+from .ready import check_ready
 from .records import Amended, Failed, Noted, Resumed, Started
-from .secret import check_secrets
+from .report.lookup import KEEPING
 from .state import State, TrialState
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Result:
     """What a campaign came to."""
 
     state: State
+    unsafe: Mapping[str, str] = field(default_factory=dict)  # instruments that may not be safe, and why
 
     @property
     def best(self) -> Best | None:
@@ -77,7 +79,13 @@ def waits_for(state: State) -> list[str]:
     """What people are asked to decide, one line each."""
     lines = [f"trial {n} waits for approval: {state.trials[n].asks}" for n in state.waiting]
     doubts = [n for n in state.doubts if state.trials[n].doubt == "asked"]
-    return lines + [f"trial {n} is in doubt: whether it was carried out is unknown" for n in doubts]
+    lines += [f"trial {n} is in doubt: whether it was carried out is unknown" for n in doubts]
+    sources = state.campaign.sources
+    return lines + [f"trial {n} waits for its result" for n in state.running if _is_by_hand(state.trials[n], sources)]
+
+
+def _is_by_hand(known: TrialState, sources: Mapping[str, SourceSpec]) -> bool:
+    return not known.is_ours or sources[known.trial.source].is_manual
 
 
 def best_of(campaign: Campaign, found: TrialState | None) -> Best | None:
@@ -101,7 +109,7 @@ def run(
     executor: ExecutorName = "ray",
     address: str | None = None,
     watch: Watch = quiet,
-    patience_s: float | None = 0.0,
+    patience_s: float | None = None,
     leaving: Leaving | None = None,
     resumed_by: str | None = None,
 ) -> Result:
@@ -113,8 +121,9 @@ def run(
         executor: "ray": each source in a process of its own; "inline": all in this process.
         address: of a Ray cluster to join; a local Ray is started if absent.
         watch: called with the state and the event after each event was written.
-        patience_s: how long to wait when only people can go on: an approval, a trial in doubt, a pause. Then
-            this returns, and the same call goes on later; None waits for ever. A manual trial is always waited for.
+        patience_s: how long to wait when only people can go on: a manual trial, an approval, a trial in doubt, a
+            pause. Then this returns, and the same call goes on later. 0: not at all; None: for ever where people were
+            asked for an answer, and not at all in a pause; ``math.inf``: for ever.
         leaving: asked to leave, the loop finishes what runs, pauses and returns.
         resumed_by: who resumes the campaign, where it is paused; None: only a pause of leaving ends by itself.
 
@@ -126,11 +135,8 @@ def run(
     """
     campaign = campaign.resolve()
     leaving = leaving or Leaving()
-    for binding in campaign.bind().values():
-        refuse_unsafe(binding)
-    for name, spec in campaign.sources.items() if address is None else ():
-        check_secrets(spec.settings, source=name)  # elsewhere, the environment is that of the node
-    with Ledger.open(ledger, campaign.name) as book:
+    check_ready(campaign, is_here=address is None)
+    with Ledger.open(ledger, campaign.name, keeping=KEEPING) as book:
         state = read_state(campaign, book)
         campaign = campaign.standing_for(state.campaign)  # as it was amended
         if state.stopped:
@@ -146,17 +152,31 @@ def run(
                 by = resumed_by or getpass.getuser()
                 state = ours.write(state, Resumed(by=by, reason="started again")) if state.paused else state
             try:
-                state = run_loop(state, ours, patience_s=lambda: 0.0 if leaving.is_asked else patience_s)
-                return Result(ours.heed(state))
+                state = ours.heed(run_loop(state, ours, patience_s=lambda: 0.0 if leaving.is_asked else patience_s))
             except KeyboardInterrupt:
-                workers.make_safe()
-                _interrupted(campaign, ours)
+                _end(campaign, ours, is_interrupted=True)
                 raise
+            except BaseException:
+                with suppress(ClosedLoopError):  # the first fault is the one to tell
+                    _end(campaign, ours)
+                raise
+            return Result(state, unsafe=_end(campaign, ours))
 
 
-def _interrupted(campaign: Campaign, ours: Hands) -> None:
+def _end(campaign: Campaign, ours: Hands, *, is_interrupted: bool = False) -> dict[str, str]:
+    """The instruments are made safe; by name and written down, those that may not be."""
+    faults = ours.executor.make_safe()
+    if is_interrupted or faults:
+        state = replay(campaign, ours.ledger.stream())  # where it was broken off, nobody knows how far it was
+        for name, fault in faults.items():
+            state = ours.write(state, unsafe(name, fault))
+        if is_interrupted:
+            _interrupted(state, ours)
+    return faults
+
+
+def _interrupted(state: State, ours: Hands) -> None:
     """Nothing stays under way in the ledger that is under way no more."""
-    state = replay(campaign, ours.ledger.stream())
     for number in state.running:
         if state.trials[number].status == "acting":
             message = "interrupted, and the instrument made safe; whether it was carried out is unknown"
@@ -217,7 +237,7 @@ def check_same(campaign: Campaign, events: Sequence[AnyEvent]) -> None:
 def hands(
     executor: ExecutorName, bindings: Mapping[str, Binding], book: Ledger, *, address: str | None, leaving: Leaving
 ) -> Iterator[Executor]:
-    """The executor, closed at the end with its instruments made safe."""
+    """The executor, closed at the end."""
     workers: Executor
     if executor not in ("inline", "ray"):
         raise CampaignError(f"executor {executor!r} is unknown; use 'ray' or 'inline'")
@@ -229,7 +249,7 @@ def hands(
     taken = book.fence(list(devices.values()))
     gates = Gates(book.campaign, ledger_key(book.path), {name: taken[key] for name, key in devices.items()})
     if executor == "inline":
-        from .executor import InlineExecutor
+        from .inline import InlineExecutor
 
         workers = InlineExecutor(bindings, inbox=hear, gates=gates)
     else:
@@ -239,7 +259,4 @@ def hands(
     try:
         yield workers
     finally:
-        try:
-            workers.make_safe()
-        finally:
-            workers.close()
+        workers.close()

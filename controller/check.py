@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from .errors import CampaignError
 from .expressions import Constraint
-from .parameters import Categorical
+from .parameters import Categorical, Ordinal
+from .units import is_trusted
 
 if TYPE_CHECKING:
     from .campaign import Campaign
+    from .parameters import Parameter
     from .source import Source
+    from .space import Space
 
 NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
 FUNCTIONS = frozenset({"exp", "log", "log10", "sqrt", "sin", "cos", "tanh", "abs", "min", "max"})
@@ -149,6 +152,45 @@ def _feasible(c: Campaign) -> None:
         )
 
 
+def _leaves_something(c: Campaign) -> None:
+    """Each guard must leave settings to be asked for; what stands in a ledger may be of before this rule."""
+    if is_trusted():
+        return
+    for name, spec in c.sources.items():
+        where = "guard" if spec.guard is None else f"sources.{name}.guard"
+        rules, space = c.guard_of(name), c.spaces[name]
+        for p, (low, high) in rules.limits.items():
+            if c.space.within({p: (low, high)}).is_empty:
+                raise ValueError(
+                    f"{where}.limits.{p} = [{low:g}, {high:g}]: leaves {name!r} no value of the parameter {p} "
+                    f"({_range_of(c.parameters[p])}); widen the limits or move the parameter's bounds"
+                )
+        if rules.forbidden and _is_nowhere(space):
+            alone = [t for t in rules.forbidden if _is_nowhere(c.space.within(rules.limits, (Constraint(t),)))]
+            within = " within limits and constraints" if rules.limits or c.constraints else ""
+            raise ValueError(
+                f"{where}.forbidden {', '.join(map(repr, alone or rules.forbidden))}: leaves {name!r} no setting"
+                f"{within}; forbid less"
+            )
+        if rules.limits and c.constraints and not rules.forbidden and _is_nowhere(space):
+            raise ValueError(
+                f"{where}.limits of {', '.join(rules.limits)}: within them no setting of {name!r} keeps the "
+                f"constraints {', '.join(map(repr, c.constraints))}; widen the limits or loosen a constraint"
+            )
+
+
+def _is_nowhere(space: Space) -> bool:
+    from .feasible import find_feasible
+
+    return find_feasible(space, 1) is None
+
+
+def _range_of(p: Parameter) -> str:
+    if isinstance(p, Ordinal):
+        return f"levels {', '.join(map(str, p.levels))}"
+    return "choices" if isinstance(p, Categorical) else f"{p.low:g} to {p.high:g}"
+
+
 def check_source(c: Campaign, name: str, cls: type[Source]) -> None:
     """The rules between a campaign and the class of one of its sources.
 
@@ -186,6 +228,7 @@ RULES: tuple[Callable[[Campaign], None], ...] = (
     _guards,
     _policies,
     _feasible,
+    _leaves_something,
 )
 
 

@@ -225,7 +225,7 @@ def _initial_row(state: State, source: str) -> Array:
 
     # One sequence for all sources would make the instrument repeat the simulator's settings.
     place = list(state.campaign.sources).index(source)
-    return initial_setting(state.campaign.space, state.n_proposed.get(source, 0), state.campaign.seed + place)
+    return initial_setting(state.campaign.spaces[source], state.n_proposed.get(source, 0), state.campaign.seed + place)
 
 
 def _initial_why(state: State, source: str) -> Why:
@@ -303,8 +303,8 @@ def _proposed(
         unknowns=belief.unknowns(source),
         key=state.key,
     )
-    reason = asks(state, trial) if by == "agent" else ""
-    if reason and state.n_waiting(source) >= state.campaign.n_slots(source):
+    reason = asks(state, trial)
+    if by == "agent" and reason and state.n_waiting(source) >= state.campaign.n_slots(source):
         return None  # people have enough of this source to look at
     return Proposed(trial=trial, by=by, asks=reason)
 

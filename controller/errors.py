@@ -34,6 +34,16 @@ class CampaignError(ClosedLoopError, ValueError):
         self.problems = tuple(problems)
 
 
+class ApprovalNeeded(ClosedLoopError):
+    """A person can mend it: every trial that was suggested waits for approval. ``trials`` holds their numbers."""
+
+    exit_code = 7
+
+    def __init__(self, message: str, trials: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.trials = tuple(trials)
+
+
 class SourceError(ClosedLoopError):
     """Whoever keeps the instrument or wrote the simulator can mend it."""
 

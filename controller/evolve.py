@@ -90,17 +90,28 @@ def _approved(state: State, event: Approved) -> State:
 
 def _refused(state: State, event: Refused) -> State:
     known = replaced(_known(state, event), refusal=event)
+    source = known.trial.source
+    if event.places:
+        state = replaced(state, places=state.places.set(source, event.places))
+    elif event.rule and state.commanded.get(source) == event.trial:  # it was not sent there after all
+        state = replaced(state, places=state.places.set(source, state.places[source][1:]))
     if event.rule:  # costs nothing, so that only the breaker ends a row of them
-        state = _failed_again(state, known.trial.source)
+        state = _failed_again(state, source)
     return _filed(state, known)
 
 
 def _acting(state: State, event: Acting) -> State:
-    return _filed(state, _known(state, event))
+    known = _known(state, event)
+    return _filed(_commanded(state, known.trial), known)
 
 
 def _observed(state: State, event: Observed) -> State:
+    before = state.trials.get(event.trial)
     known = replaced(_known(state, event), reading=event.reading, doubt="")
+    if before is not None and before.status == "approved":  # nothing was said before it was commanded
+        state = _commanded(state, known.trial)
+    if known.status == "observed" and state.commanded.get(known.trial.source) == event.trial:
+        state = replaced(state, places=state.places.set(known.trial.source, (known.trial.setting,)))
     state, known = _charged(state, known, {**known.trial.cost, **event.reading.cost})
     source = known.trial.source
     state = replaced(
@@ -115,11 +126,22 @@ def _failed(state: State, event: Failed) -> State:
     before = state.trials.get(event.trial)
     known = replaced(_known(state, event), failure=event, doubt="unasked" if event.is_in_doubt else "")
     is_charged = before is not None and before.status in RUNNING
+    if before is not None and before.status == "approved" and event.cost != {}:
+        state = _commanded(state, known.trial)
     if event.cost is not None or is_charged:
         state, known = _charged(state, known, known.trial.cost if event.cost is None else event.cost)
     if event.cause != "cancelled" and is_charged:
         state = _failed_again(state, known.trial.source)
     return _filed(state, known)
+
+
+def _commanded(state: State, trial: Trial) -> State:
+    """The device was told to go there; until it answers it may also be where it was. A simulator is nowhere."""
+    source = trial.source
+    if state.campaign.sources[source].kind == "simulator":
+        return state
+    places = state.places.set(source, (trial.setting, *state.places.get(source, ())))
+    return replaced(state, places=places, commanded=state.commanded.set(source, trial.number))
 
 
 def _failed_again(state: State, source: str) -> State:

@@ -124,6 +124,14 @@ class Constraint:
         small, large = self._sides
         return _evaluate(large, values, lib) - _evaluate(small, values, lib)
 
+    def is_certainly_broken(self, values: Mapping[str, float]) -> bool:
+        """Whether its margin can be worked out, is finite and is below 0: nothing less is let past a guard."""
+        try:
+            margin = self.margin(values)
+        except (ArithmeticError, ValueError, TypeError):
+            return False
+        return isinstance(margin, float) and math.isfinite(margin) and margin < 0
+
 
 def _parse(text: str) -> ast.expr:
     if not isinstance(text, str) or len(text) > MAX_LENGTH:

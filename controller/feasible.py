@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .expressions import Constraint
 from .parameters import Parameter
-from .space import Space
+from .space import Limits, Space
 
 if TYPE_CHECKING:
     from .space import Array
@@ -28,6 +28,8 @@ def find_feasible(space: Space, n: int, *, seed: int = 0) -> Array | None:
     """
     import numpy as np
 
+    if space.is_empty:
+        return None
     rows = [sequence(space, seed).row(k) for k in range(n)]
     found = [row for row in rows if row is not None]
     return np.stack(found) if len(found) == n else _pulled_in(space, n, seed=seed)
@@ -35,14 +37,17 @@ def find_feasible(space: Space, n: int, *, seed: int = 0) -> Array | None:
 
 def sequence(space: Space, seed: int) -> Sequence:
     """The seed's sequence of feasible points; kept, since each decision asks for the next one."""
-    return _sequence(tuple(space.parameters.items()), space.constraints, seed % 2**32)
+    cuts = (space.constraints, space.limits, space.forbidden)
+    return _sequence(tuple(space.parameters.items()), cuts, seed % 2**32)
 
 
 @lru_cache(maxsize=16)
 def _sequence(
-    parameters: tuple[tuple[str, Parameter], ...], constraints: tuple[Constraint, ...], seed: int
+    parameters: tuple[tuple[str, Parameter], ...],
+    cuts: tuple[tuple[Constraint, ...], Limits, tuple[Constraint, ...]],
+    seed: int,
 ) -> Sequence:
-    return Sequence(Space(dict(parameters), constraints), seed)
+    return Sequence(Space(dict(parameters), *cuts), seed)
 
 
 class Sequence:
@@ -60,7 +65,7 @@ class Sequence:
         """The k-th feasible point, shape (n_columns,); None where the region is too narrow to be hit."""
         while len(self._rows) <= k and self._n_empty < MAX_EMPTY:
             X = self._space.from_quantiles(self._engine.random(BLOCK))
-            kept = X[self._space.is_feasible(X)] if self._space.constraints else X
+            kept = X[self._space.is_feasible(X)] if self._space.is_cut else X
             self._n_empty = 0 if len(kept) else self._n_empty + 1
             self._rows.extend(kept)
         return self._rows[k].copy() if k < len(self._rows) else None
@@ -78,7 +83,8 @@ def _pulled_in(space: Space, n: int, *, seed: int) -> Array | None:
     def kept(x: Any, k: int) -> float:
         return float(space.margins(x, lib=np)[k]) - 1e-7
 
-    constraints: Any = [{"type": "ineq", "fun": kept, "args": (k,)} for k in range(len(space.constraints))]
+    n_margins = len(space.constraints) + len(space.forbidden)
+    constraints: Any = [{"type": "ineq", "fun": kept, "args": (k,)} for k in range(n_margins)]
     quantiles = qmc.Sobol(len(space.parameters), scramble=True, rng=seed % 2**32).random(BLOCK)
     found: list[Array] = []
     for x0 in space.from_quantiles(quantiles)[: MAX_PULLS + n]:
@@ -88,7 +94,7 @@ def _pulled_in(space: Space, n: int, *, seed: int) -> Array | None:
                 x0,
                 args=(x0,),
                 method="SLSQP",
-                bounds=[(0.0, 1.0)] * space.n_columns,
+                bounds=space.bounds,
                 constraints=constraints,
             )
         x = space.round(result.x[None, :])

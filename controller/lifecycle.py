@@ -13,7 +13,7 @@ from typing import Literal
 from .records import Acting, Approved, Failed, Observed, Proposed, Quarantined, Refused, Restored, Settled
 
 Status = Literal["proposed", "approved", "acting", "observed", "failed", "unknown", "late", "cancelled", "invalid"]
-GUARD = "guard of "  # how a guard signs, before the name of its source
+GUARD, HANDS = "guard of ", "hands of "  # how a guard and who commands sign, before the name of their source
 TrialEvent = Approved | Refused | Acting | Observed | Failed | Settled | Quarantined | Restored
 
 _ENDS: dict[str, Status] = {
@@ -84,5 +84,5 @@ def fault_of(event: TrialEvent, *, status: Status, attempt: int, has_reading: bo
 
 
 def is_guard(by: str) -> bool:
-    """Whether a guard speaks, and not a person or the agent."""
-    return by.startswith(GUARD)
+    """Whether one that stands at a device speaks, and not a person or the agent: its pause is its own to end."""
+    return by.startswith((GUARD, HANDS))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .decide import decide
 from .entry import enter
-from .executor import Executor
+from .executor import Executor, unsafe
 from .leaving import Leaving
 from .ledger.writer import Ledger
-from .lifecycle import RUNNING
-from .records import Acting, Amended, AnyEvent, Ending, Failed, Observed, Paused, Refused
+from .lifecycle import RUNNING, is_guard
+from .records import Acting, Amended, AnyEvent, Ending, Failed, Noted, Observed, Paused, Refused, Resumed
 from .state import State, TrialState
 from .supervise import may_begin
 
@@ -25,7 +26,8 @@ def run_loop(state: State, hands: Hands, *, patience_s: Callable[[], float | Non
     Args:
         state: what the ledger adds up to so far; trials cut off in the middle are in doubt from now on.
         hands: the ledger and the executor.
-        patience_s: tells how long to wait when only people can go on; None: for ever.
+        patience_s: tells how long to wait when only people can go on; None: for ever if they were asked something,
+            and not at all in a pause.
 
     Returns:
         The last state; not stopped, if patience ended.
@@ -34,7 +36,7 @@ def run_loop(state: State, hands: Hands, *, patience_s: Callable[[], float | Non
         if state.trials[number].status == "acting":
             state = hands.write(state, Failed(trial=number, cause="unknown", message=CUT_OFF, is_in_doubt=True))
     if state.ending and state.ending.mode == "abort":  # written, and perhaps cut off before it was obeyed
-        hands.executor.make_safe()
+        state = hands.make_safe(state)
     while not state.stopped:
         state = hands.heed(state)
         state = hands.carry_out(state)
@@ -58,17 +60,28 @@ class Hands:
 
     def write(self, state: State, event: AnyEvent) -> State:
         """The state after an event, which is on disk before it counts."""
-        state, written = enter(state, self.ledger, event)
+        state, written = enter(state, self.ledger, self._heard(event))
         if written is None:
             return state
         self.watch(state, written)
         if isinstance(written, Paused | Ending | Amended):
             self.executor.hold()  # what is queued has not begun, and does not begin now
         if isinstance(written, Ending) and written.mode == "abort":
-            self.executor.make_safe()
+            state = self.make_safe(state)
         if isinstance(written, Refused | Failed | Observed) and state.trials[written.trial].status not in RUNNING:
             self.executor.cancel(written.trial)  # whoever answered it, it is not begun any more
         return state
+
+    def make_safe(self, state: State) -> State:
+        """Make every instrument safe; one that may not be is an event."""
+        for name, fault in self.executor.make_safe().items():
+            state = self.write(state, unsafe(name, fault))
+        return state
+
+    def _heard(self, event: AnyEvent) -> AnyEvent:
+        """A person's word to go on is not taken while a device is held: what tripped would trip again."""
+        why = self.executor.why_held() if isinstance(event, Resumed) and not is_guard(event.by) else ""
+        return Noted(text=f"not resumed: {why}", letter=event.letter) if why else event
 
     def heed(self, state: State) -> State:
         """Take what people said before anything begins: a pause begins nothing more."""
@@ -95,9 +108,14 @@ class Hands:
         """What the world says; None: nobody spoke while only people could."""
         if self.executor.is_busy:
             return self.executor.wait()
-        by_hand = [n for n in state.running if self.executor.bindings[state.trials[n].trial.source].cls.is_manual]
-        is_waited_for = bool(by_hand) and not self.leaving.is_asked
-        return self.executor.listen(None if is_waited_for else patience_s)
+        if patience_s is None:
+            patience_s = math.inf if self._is_owed_an_answer(state) else 0.0
+        return self.executor.listen(patience_s)
+
+    def _is_owed_an_answer(self, state: State) -> bool:
+        by_hand = (self.executor.bindings[state.trials[n].trial.source].cls.is_manual for n in state.running)
+        asked = (state.trials[n].doubt == "asked" for n in state.doubts)
+        return bool(state.waiting) or any(by_hand) or any(asked)
 
     def _begin(self, state: State, known: TrialState) -> State:
         trial, attempt = known.trial, known.attempt

@@ -11,7 +11,7 @@ from __future__ import annotations
 import traceback
 from contextlib import suppress
 from pathlib import PurePath
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from pydantic import ValidationError
 
@@ -20,6 +20,11 @@ from .reading import MAX_TEXT, clean, plain, problems_of, reading_of, short
 from .records import Answer, Cause, Failed, Observed, Reading, Refused, Settled, Trial, dump_event
 from .secret import mask
 from .source import Binding, NotStarted, Source, Unknown
+
+CANCELLED = "cancelled by the controller"
+HELD_BACK = "it did not begin: "
+UNBELIEVED = "reading"  # in ``Failed.info``: what was read and is not believed
+INTERRUPTED = "interrupted to make the instrument safe; whether it was carried out is unknown"
 
 
 class Gate(Protocol):
@@ -32,8 +37,11 @@ class Gate(Protocol):
             SourceError: if this controller may not command the device at all.
         """
 
+    def doubt(self, trial: Trial) -> str:
+        """Why the driver's answer to the command is not to be believed; empty: it is."""
+
     def reached(self) -> None:
-        """The driver answered the command: the device is where it was told to be."""
+        """The driver gave a reading that is believed: the device is where it was told to be."""
 
 
 def perform(source: Source, trial: Trial, binding: Binding, *, gate: Gate | None = None) -> Answer:
@@ -63,17 +71,42 @@ def _once(source: Source, trial: Trial, binding: Binding, gate: Gate | None) -> 
     try:
         refused = gate.refuse(trial) if gate else None
     except ClosedLoopError as error:
-        return never_begun(failed(trial, "error", text_of(error), binding=binding))
+        return held(trial, mask(str(error)), binding)
     if refused is not None:
         return refused
     answer = _commanded(source, trial, binding)
+    why = gate.doubt(trial) if gate else ""
+    if why:
+        return _doubted(answer, trial, why, binding)
     if gate and isinstance(answer, Observed):
         with suppress(ClosedLoopError):  # taken from us meanwhile: whoever has it counts from both places
             gate.reached()
     return answer
 
 
-def _commanded(source: Source, trial: Trial, binding: Binding) -> Answer:
+def _doubted(answer: Observed | Failed, trial: Trial, why: str, binding: Binding) -> Failed:
+    """What came of a command that was interfered with: kept, and not believed."""
+    words = f"{why}, so its answer is not believed; whether it was carried out is unknown"
+    if isinstance(answer, Observed):
+        info: dict[str, Any] = {UNBELIEVED: dict(answer.reading.values)}
+    else:
+        words, info = f"{words}; it said: {answer.message}", answer.info
+    return failed(trial, "unknown", words, binding=binding).model_copy(update={"info": info})
+
+
+def held(trial: Trial, why: str, binding: Binding) -> Failed:
+    """The answer of a trial that cannot begin now: an instrument's is taken back, a simulator's has failed."""
+    if binding.kind == "simulator":
+        return never_begun(failed(trial, "error", why, binding=binding))
+    return never_begun(Failed(trial=trial.number, cause="cancelled", message=f"{HELD_BACK}{clean(why)}"))
+
+
+def is_held_back(answer: object) -> TypeGuard[Failed]:
+    """Whether a trial was taken back because nothing may be commanded now: no fault of its setting or its source."""
+    return isinstance(answer, Failed) and answer.cause == "cancelled" and answer.message.startswith(HELD_BACK)
+
+
+def _commanded(source: Source, trial: Trial, binding: Binding) -> Observed | Failed:
     try:
         answer = _command(source, trial, binding)
     except KeyboardInterrupt:
@@ -175,7 +208,7 @@ def never_begun(answer: Failed) -> Failed:
 
 def cancelled(number: int) -> Failed:
     """The answer of a trial that was given up."""
-    return Failed(trial=number, cause="cancelled", message="cancelled by the controller")
+    return Failed(trial=number, cause="cancelled", message=CANCELLED)
 
 
 def connected(binding: Binding) -> Source:

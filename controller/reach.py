@@ -1,56 +1,65 @@
-"""How far a setting may be from the one before it: the guard's ``max_step``, kept by the mind as well.
+"""How far a setting may be from where the device may be: the guard's ``max_step``, kept by the mind as well.
 
-The guard refuses a step that is too long; a mind that kept asking for it would get nowhere.
+The guard refuses a step that is too long; a mind that kept asking for it would get nowhere. What it does not know of
+the device's place, a refusal tells it.
+
+Law: what comes out is allowed by the guard's limits and forbidden regions if what came in was.
 """
 
 from __future__ import annotations
 
-from .errors import CampaignError
+import numpy as np
+
+from .feasible import find_feasible
 from .records import Setting
+from .space import Array, Space
 from .state import State
+
+N_TRIED = 32  # settings within reach, where a constraint stands between
 
 
 def within_reach(state: State, source: str, setting: Setting) -> Setting:
-    """The setting, or as much of the way to it from the last one as the steps allow and the space has."""
-    spec = state.campaign.sources[source]
-    rules = state.campaign.guard if spec.guard is None else spec.guard
-    places = _places(state, source) if rules.max_step else []
-    if not places:
+    """The setting, or one within a step of wherever the source may be, as near to it as can be.
+
+    Where nothing is within a step of all places it is near the newest, and the guard has the last word.
+    """
+    places = state.places.get(source, ())
+    steps = state.campaign.guard_of(source).max_step
+    if not places or not steps:  # a simulator is nowhere
         return setting
-    share = min((_share(setting, places, name, step) for name, step in rules.max_step.items()), default=1.0)
-    if share >= 1.0:
-        return setting
-    nearer: Setting = {}
-    for name, goal in setting.items():
-        now = places[0].get(name)
-        is_number = isinstance(goal, int | float) and isinstance(now, int | float) and name in rules.max_step
-        nearer[name] = float(now + share * (goal - now)) if is_number else goal  # type: ignore[operator]
-    space = state.campaign.space
-    try:
-        return space.check(space.decode(space.encode(nearer)))
-    except (CampaignError, ValueError):  # a constraint stands between the two: the guard has the last word
-        return setting
+    space = state.campaign.spaces[source]
+    for known in (places, places[:1]):
+        near = space.within(_reach(known, steps))
+        if _is_within(near, setting):
+            return setting
+        nearer = None if near.is_empty else _nearest(near, space.encode(setting))
+        if nearer is not None:
+            return nearer
+    return setting
 
 
-def _share(setting: Setting, places: list[Setting], name: str, step: float) -> float:
-    """How much of the way from the newest place may be gone and be within a step of every place."""
-    goal, now = setting.get(name), places[0].get(name)
-    if not isinstance(goal, int | float) or not isinstance(now, int | float) or goal == now:
-        return 1.0
-    length, sign = abs(goal - now), 1.0 if goal > now else -1.0
-    others = [float(p[name]) for p in places if isinstance(p.get(name), int | float)]
-    return max(0.0, min((step - sign * (now - other)) / length for other in others))
+def _reach(places: tuple[Setting, ...], steps: dict[str, float]) -> dict[str, tuple[float, float]]:
+    """By parameter: the values within a step of every place."""
+    reach = {}
+    for name, step in steps.items():
+        known = [float(x) for p in places if isinstance(x := p.get(name), int | float)]
+        if known:
+            reach[name] = (max(known) - step, min(known) + step)
+    return reach
 
 
-def _places(state: State, source: str) -> list[Setting]:
-    """Where the source may be, as far as the ledger tells, newest first: all it was told since its last reading."""
-    found: list[Setting] = []
-    for number in range(len(state.trials), 0, -1):
-        known = state.trials.get(number)
-        has_begun = known is not None and (known.status in ("acting", "observed", "late", "unknown") or known.failure)
-        if known is None or known.trial.source != source or not has_begun:
-            continue
-        found.append(known.trial.setting)
-        if known.status == "observed":
-            break
-    return found
+def _is_within(near: Space, setting: Setting) -> bool:
+    return not near.is_empty and bool(near.is_feasible(near.encode(setting)[None])[0])
+
+
+def _nearest(near: Space, goal: Array) -> Setting | None:
+    """The setting drawn in, else the nearest of a few that keep the constraints; None where there is none."""
+    row = near.round(goal[None])
+    if near.is_feasible(row)[0]:
+        return near.decode(row[0])
+    found = find_feasible(near, N_TRIED)
+    if found is None:
+        found = find_feasible(near, 1)
+    if found is None:
+        return None
+    return near.decode(found[np.abs(found - goal).sum(axis=1).argmin()])

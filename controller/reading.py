@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from pydantic import ValidationError
@@ -56,6 +56,28 @@ def reading_of(answer: object, responses: tuple[str, ...], *, what: str, space: 
     return answer.model_copy(update={"values": numbers, "info": info, "achieved": achieved})
 
 
+def whole(value: object, *, what: str, remedy: str) -> int:
+    """A whole number that a person or a program gave.
+
+    Raises:
+        CampaignError: if it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise CampaignError(f"{what} = {short(value)} is not a whole number; {remedy}")
+    return int(value)
+
+
+def sentence(value: object, *, what: str) -> str:
+    """A text that a person or a program gave, as long as it is kept.
+
+    Raises:
+        CampaignError: if it is none.
+    """
+    if not isinstance(value, str):
+        raise CampaignError(f"{what} = {short(value)} is not a text; say it in words")
+    return clean(value)
+
+
 def problems_of(error: ValidationError) -> str:
     """What kept a driver's reading from being made."""
     found = error.errors(include_url=False, include_context=False)
@@ -91,12 +113,13 @@ def short(value: object) -> str:
         text = mask(repr(value))
     except Exception:
         text = "a value that cannot be printed"
-    return clean(f"{text[:200]} ({type(value).__name__})")
+    return clean(f"{text if len(text) <= 200 else f'{text[:199]}…'} ({type(value).__name__})")
 
 
 def clean(text: str) -> str:
-    """Text short enough for the ledger, its secrets masked."""
-    return sound(mask(text))[:MAX_TEXT]
+    """Text short enough for the ledger, its secrets masked; … where it was cut."""
+    whole = sound(mask(text))
+    return whole if len(whole) <= MAX_TEXT else f"{whole[: MAX_TEXT - 1]}…"
 
 
 def sound(text: str) -> str:

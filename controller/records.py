@@ -149,6 +149,7 @@ class Refused(Event):
     by: str
     reason: str
     rule: str = ""  # the guard's rule that the setting breaks: it is learned as a constraint
+    places: tuple[Setting, ...] = ()  # where the device may be, as its guard knows, newest first; empty: not said
 
 
 class Acting(Event):
@@ -227,6 +228,7 @@ class Noted(Event):
     kind: Literal["noted"] = "noted"
     text: str
     rests: str = ""  # a source that is left alone from now on, until somebody resumes
+    unsafe: str = ""  # an instrument that could not be made safe: a person must see to it
 
 
 class Paused(Event):

@@ -1,23 +1,55 @@
-"""The same mind with somebody else's hands: suggest and ingest, on the same ledger."""
+"""The same mind with somebody else's hands: suggest and ingest, on the same ledger.
+
+Laws:
+    * What the policy says a person must approve is written down and waits; it is not handed out before.
+    * What is suggested keeps the limits and forbidden regions of its source.
+    * A session may be used by several threads; each call is whole, and they come one after another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from threading import RLock
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from .campaign import Campaign
 from .campaign_run import Best, best_of, read_state, start
 from .decide import assimilate, current_belief, forecast, propose
 from .entry import enter
-from .errors import CampaignError, ClosedLoopError
+from .errors import ApprovalNeeded, CampaignError, ClosedLoopError
 from .evolve import why_not
 from .ledger.writer import Ledger
-from .reading import reading_of
-from .records import AnyEvent, Failed, Observed, Proposed, Reading, Setting, Trial, Why
+from .reading import reading_of, sentence, short, whole
+from .records import AnyEvent, Approved, Failed, Noted, Observed, Proposed, Reading, Refused, Setting, Trial, Why
+from .report.lookup import KEEPING
 from .state import State
 from .supervise import quarantine
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A trial that a person must approve before it is handed out, and why."""
+
+    trial: Trial
+    why: str
+
+
+def _alone(method: Callable[Concatenate[Session, P], T]) -> Callable[Concatenate[Session, P], T]:
+    """One thread at a time."""
+
+    @wraps(method)
+    def called(self: Session, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return called
 
 
 class Session:
@@ -31,7 +63,8 @@ class Session:
 
     def __init__(self, campaign: Campaign, *, ledger: str | Path = "closedloop.db") -> None:
         campaign = campaign.resolve()
-        self._book = Ledger.open(ledger, campaign.name)
+        self._lock = RLock()
+        self._book = Ledger.open(ledger, campaign.name, keeping=KEEPING)
         try:
             self.state: State = read_state(campaign, self._book)
             if not self.state.key:
@@ -49,23 +82,30 @@ class Session:
     ) -> None:
         self.close()
 
+    @_alone
     def close(self) -> None:
         """Give the campaign back, so that another controller may write it."""
         self._book.close()
 
     @property
     def pending(self) -> tuple[Trial, ...]:
-        """The trials that were suggested and not answered, oldest first."""
-        self._take_mail()
-        return tuple(self.state.trials[n].trial for n in self.state.running)
+        """The trials that were suggested, may be carried out and are not answered, oldest first."""
+        return self._pending()
+
+    @property
+    def waiting(self) -> tuple[Waiting, ...]:
+        """The trials that wait for a person's approval, and why, oldest first."""
+        return self._waiting()
 
     @property
     def best(self) -> Best | None:
         """The best reading of the target source so far."""
-        return best_of(self.state.campaign, self.state.best)
+        state = self.state
+        return best_of(state.campaign, state.best)
 
+    @_alone
     def suggest(self, n: int = 1, *, source: str | None = None) -> tuple[Trial, ...]:
-        """The next ``n`` trials, written down as proposed.
+        """The next ``n`` trials, written down as proposed, without those that a person must approve: see ``waiting``.
 
         Args:
             n: how many.
@@ -73,16 +113,53 @@ class Session:
 
         Raises:
             CampaignError: if there is no such source, or if n is below one.
+            ApprovalNeeded: if every one of them waits for approval.
             ClosedLoopError: if the campaign is over, or if the budget does not hold n trials more.
         """
         self._take_mail()
-        source = self._known(source)
+        source, n = self._known(source), whole(n, what="n", remedy="ask for at least one suggestion")
         if n < 1:
             raise CampaignError(f"n = {n}: ask for at least one suggestion")
         self._check_open_to_suggestions(source)
         self._check_affordable(source, n)
-        return tuple(self._suggest_one(source) for _ in range(n))
+        proposed = [self._suggest_one(source) for _ in range(n)]
+        ready = tuple(event.trial for event in proposed if not event.asks)
+        if not ready:
+            raise self._approval_needed(proposed)
+        return ready
 
+    @_alone
+    def approve(self, trial: int, *, by: str, setting: Setting | None = None) -> Trial:
+        """Let a trial go ahead that waits for approval, perhaps at another setting; from then on it is ``pending``.
+
+        Args:
+            trial: its number.
+            by: who approves; ``approval.people`` may.
+            setting: what is changed of it.
+
+        Raises:
+            CampaignError: if it does not wait, if ``by`` may not approve it, or if the changed setting is outside the
+                space or beyond what the guard of its source allows.
+        """
+        self._take_mail()
+        self._check_waits(trial, "approved")
+        self._say(Approved(trial=trial, by=sentence(by, what="by"), setting=setting or {}))
+        return self.state.trials[trial].trial
+
+    @_alone
+    def refuse(self, trial: int, *, by: str, reason: str) -> None:
+        """Take back a trial that waits for approval, or one that was suggested and is not carried out.
+
+        Raises:
+            CampaignError: if it is neither.
+        """
+        self._take_mail()
+        known = self.state.trials.get(trial)
+        if known is None or known.status != "approved":
+            self._check_waits(trial, "refused")
+        self._say(Refused(trial=trial, by=sentence(by, what="by"), reason=sentence(reason, what="reason")))
+
+    @_alone
     def ingest(self, trial: int, answer: Mapping[str, Any] | Reading) -> None:
         """Record what a trial gave, and correct the belief.
 
@@ -95,18 +172,22 @@ class Session:
                 that are no responses are kept as ``info``.
         """
         self._take_mail()
+        trial = whole(trial, what="trial", remedy="give the number of a pending trial")
         reading = self._reading(answer, what=f"trial {trial}")
         self._check_open(Observed(trial=trial, reading=reading))
         self._append(Observed(trial=trial, reading=reading))
         self._learn()
 
+    @_alone
     def fail(self, trial: int, reason: str) -> None:
         """Record that a trial gave nothing."""
         self._take_mail()
-        failure = Failed(trial=trial, cause="error", message=reason)
+        trial = whole(trial, what="trial", remedy="give the number of a pending trial")
+        failure = Failed(trial=trial, cause="error", message=sentence(reason, what="reason"))
         self._check_open(failure)
         self._append(failure)
 
+    @_alone
     def add(self, setting: Setting, answer: Mapping[str, Any] | Reading, *, source: str | None = None) -> Trial:
         """Record an experiment that the agent did not suggest; it is forecast before it is assimilated.
 
@@ -121,6 +202,9 @@ class Session:
         source = self._known(source)
         if campaign.sources[source].unknowns:
             raise CampaignError(f"source {source!r} is a simulator with unknowns; its runs are made by the agent")
+        if not isinstance(setting, Mapping):
+            names = ", ".join(campaign.parameters)
+            raise CampaignError(f"setting = {short(setting)} is no setting; give a dict of {names}")
         checked = campaign.space.check(setting)
         reading = self._reading(answer, what="the added experiment")
         belief = current_belief(self.state)
@@ -138,13 +222,53 @@ class Session:
         self._learn()
         return trial
 
-    def _suggest_one(self, source: str) -> Trial:
+    @_alone
+    def _pending(self) -> tuple[Trial, ...]:
+        self._take_mail()
+        return tuple(self.state.trials[n].trial for n in self.state.running)
+
+    @_alone
+    def _waiting(self) -> tuple[Waiting, ...]:
+        self._take_mail()
+        waiting = (self.state.trials[n] for n in self.state.waiting)
+        return tuple(Waiting(known.trial, known.asks) for known in waiting)
+
+    def _suggest_one(self, source: str) -> Proposed:
         event = propose(self.state, [source], by="session")
         if event is None:
             n_failed = self.state.failures_in_a_row.get(source, 0)
             raise ClosedLoopError(f"no suggestion: {source!r} failed {n_failed} times in a row; repair it first")
         self._append(event)
-        return event.trial
+        return event
+
+    def _approval_needed(self, proposed: list[Proposed]) -> ApprovalNeeded:
+        numbers = [event.trial.number for event in proposed]
+        why = "; ".join(f"trial {event.trial.number}: {event.asks}" for event in proposed)
+        people = self.state.campaign.sources[proposed[0].trial.source].approval.people
+        who = f" by {' or '.join(people)}" if people else ""
+        first = numbers[0]
+        return ApprovalNeeded(
+            f"no suggestion yet: all that was proposed waits for approval{who} ({why}); approve each, with "
+            f"session.approve({first}, by=...) or 'closedloop approve {first}', or refuse it; then it is in "
+            "session.pending",
+            numbers,
+        )
+
+    def _check_waits(self, trial: int, word: str) -> None:
+        known = self.state.trials.get(trial)
+        if known is not None and known.status == "proposed":
+            return
+        waiting = ", ".join(map(str, self.state.waiting)) or "none"
+        is_what = "was never proposed" if known is None else f"is {known.status}"
+        raise CampaignError(
+            f"trial {trial} {is_what}; only one that waits for approval can be {word} (waiting: {waiting})"
+        )
+
+    def _say(self, event: Approved | Refused) -> None:
+        """Enter a person's word; raise why it was not taken."""
+        self.state, written = enter(self.state, self._book, event)
+        if isinstance(written, Noted):
+            raise CampaignError(written.text)
 
     def _check_open_to_suggestions(self, source: str) -> None:
         state = self.state

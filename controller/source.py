@@ -244,6 +244,7 @@ class Binding:
     on_failure: OnFailure = field(default_factory=OnFailure)
     guard: GuardRules = field(default_factory=GuardRules)  # what holds beside the device
     needs_make_safe: bool = True
+    device: str = ""  # names the device, where several drivers or settings mean the same one
 
     @property
     def kind(self) -> Kind:

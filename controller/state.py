@@ -14,6 +14,7 @@ from immutables import Map
 from .belief import Belief, load_belief
 from .belief.evidence import Evidence, Readings
 from .campaign import Campaign
+from .errors import CampaignError
 from .lifecycle import READ, Status
 from .records import Cost, Ending, Failed, Innovation, Paused, Reading, Refused, Setting, Stopped, Trial
 from .space import Array, Space
@@ -58,6 +59,8 @@ class State:
     spent: Map[str, float] = field(default_factory=Map)
     failures_in_a_row: Map[str, int] = field(default_factory=Map)  # by source
     n_proposed: Map[str, int] = field(default_factory=Map)  # by source
+    places: Map[str, tuple[Setting, ...]] = field(default_factory=Map)  # where each instrument may be, newest first
+    commanded: Map[str, int] = field(default_factory=Map)  # by instrument: the trial it was commanded with last
     is_amended: bool = False
     pauses: Map[str, Paused] = field(default_factory=Map)  # by who paused
     resting: tuple[str, ...] = ()  # sources, not the target, that are left alone until somebody resumes
@@ -126,6 +129,7 @@ class State:
             observations={s: r.observations for s, r in self.readings.items()},
             pending={s: np.stack(rows) for s, rows in pending.items()},
             infeasible={s: np.stack(rows) for s, rows in infeasible.items()},
+            spaces=self.campaign.spaces,
         )
 
     def observed(self, source: str | None = None) -> list[TrialState]:
@@ -135,7 +139,7 @@ class State:
 
     @cached_property
     def best(self) -> TrialState | None:
-        """The best reading of the target source: feasible first, then by the objective."""
+        """The best reading of the target source: in the amended space first, then feasible, then by the objective."""
         ranked = [t for t in self.observed(self.campaign.target) if _has_value(self.campaign, t)]
         if not ranked:
             return None
@@ -144,7 +148,8 @@ class State:
         sizes = np.maximum(np.abs(margins).max(axis=0), 1e-300)  # each constraint in its own units
         broken = np.minimum(margins / sizes, 0.0).sum(axis=1)
         objective = [goal.objective(t.reading.values) for t in ranked if t.reading]
-        return ranked[max(range(len(ranked)), key=lambda k: (broken[k], objective[k]))]
+        inside = [not self.is_amended or is_inside(self.campaign.space, t.trial.setting) for t in ranked]
+        return ranked[max(range(len(ranked)), key=lambda k: (inside[k], broken[k], objective[k]))]
 
 
 def _has_value(campaign: Campaign, known: TrialState) -> bool:
@@ -176,6 +181,15 @@ def encoded(space: Space, setting: Setting) -> Array | None:
         return space.encode(setting)
     except (KeyError, ValueError):
         return None
+
+
+def is_inside(space: Space, setting: Setting) -> bool:
+    """Whether the space, as it was amended, has such a setting."""
+    try:
+        space.check(setting)
+    except CampaignError:
+        return False
+    return True
 
 
 def _is_infeasible(campaign: Campaign, known: TrialState) -> bool:

@@ -86,9 +86,10 @@ def _enter(path: str | Path, name: str, event: AnyEvent | None, *, letter: int |
     from .evolve import replay
     from .ledger.rows import uncollected
     from .ledger.writer import Ledger
+    from .report.lookup import KEEPING
 
     declared = Campaign.trusted(ledger_reader.started(path, name).campaign)
-    with Ledger.open(path, name) as book:
+    with Ledger.open(path, name, keeping=KEEPING) as book:
         with uncollected():
             state = replay(declared, book.stream())
         became: AnyEvent | None = None

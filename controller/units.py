@@ -28,6 +28,11 @@ def trusted() -> Iterator[None]:
         _IS_TRUSTED.reset(token)
 
 
+def is_trusted() -> bool:
+    """Whether we are within ``trusted``."""
+    return _IS_TRUSTED.get()
+
+
 @lru_cache(maxsize=1)
 def _registry() -> Any:
     import pint

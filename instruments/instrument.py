@@ -35,6 +35,7 @@ class Instrument(Source):
     kind: ClassVar[Kind] = "instrument"
     benches: ClassVar[dict[str, str]] = {}  # module by name: a stand-in process that `start: NAME` runs
     deadman_s: ClassVar[float] = 10.0  # the controller's longest silence before the guard makes the device safe
+    device_settings: ClassVar[tuple[str, ...] | None] = None  # which settings tell one device from another; None: all
     is_real: ClassVar[bool] = True  # False: there is no device that could be left unsafe; True: override `make_safe`
 
     @abstractmethod

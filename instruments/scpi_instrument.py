@@ -36,6 +36,7 @@ class ScpiInstrument(Instrument):
     safe_command: ClassVar[str] = "*RST"  # what brings the device to its safe state
     markers: ClassVar[tuple[str, ...]] = ()  # what it says instead of a number, such as "OVLD" or "-999"
     headers: ClassVar[dict[str, str]] = {}  # the SCPI header of each parameter
+    device_settings: ClassVar[tuple[str, ...] | None] = ("resource",)
 
     def __init__(self, resource: str, *, reply_timeout_s: float = 2.0, on_clip: OnClip = "fail") -> None:
         if on_clip not in get_args(OnClip):

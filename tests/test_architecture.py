@@ -14,7 +14,7 @@ FOLDERS = ("controller", "simulators", "instruments", "campaigns")
 FILES = [ROOT / "__init__.py", *(p for f in FOLDERS for p in sorted((ROOT / f).rglob("*.py")))]
 
 NOUNS = {
-    "campaign", "campaign_file", "check", "errors", "explain", "expressions", "feasible", "goal", "parameters",
+    "campaign", "campaign_file", "check", "errors", "explain", "expressions", "feasible", "goal", "limits", "parameters",
     "plain_yaml", "preview", "reading", "records", "rules", "secret", "source", "source_contract", "space", "units",
 }  # fmt: skip
 MIND = {
@@ -75,6 +75,12 @@ def test_who_imports_whom(path: Path) -> None:
                 assert target in NOUNS | MIND | {""}, f"mind {place(path)} imports {target}"
         else:
             assert name[0] == where[0] or name[1:2] == () or name[1] in NOUNS, f"{place(path)} imports {name}"
+
+
+def test_storage_knows_no_view() -> None:
+    views = ("closedloop.controller.report", "closedloop.controller.cli")
+    for path in sorted((ROOT / "controller" / "ledger").glob("*.py")):
+        assert not [name for name in imports(path) if name.startswith(views)], place(path)
 
 
 def test_no_import_circle() -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from ..errors import ClosedLoopError
 from ..guard.fence import Fence
 from ..guard.link import GuardLink
-from ..perform import Gate, connected, failed, never_begun, perform, recovered, text_of
+from ..perform import Gate, connected, failed, held, perform, recovered, text_of
 from ..records import Answer, Failed, Trial
 from ..source import Binding
 from .watch import Place, forget, here, tell
@@ -31,8 +31,11 @@ class DeviceGate(Gate, Protocol):
     fence: Fence | None
     link: GuardLink | None
 
-    def made_safe(self) -> None:
-        """The device was made safe, and may be at its safe setting."""
+    def make_safe(self, source: Any | None) -> str:
+        """Bring the device to its safe state; what went wrong, or nothing."""
+
+    def arm(self) -> None:
+        """Let commands through again after the guard made the device safe."""
 
     def close(self) -> None:
         """Let the guard and the device go."""
@@ -46,6 +49,7 @@ class Born(NamedTuple):
 
     place: Place
     fault: str
+    unsafe: str = ""  # why its device may not be safe
 
 
 class SourceActor:
@@ -70,7 +74,7 @@ class SourceActor:
     def revive(self) -> Born:
         """Connect after a fault, and make an instrument safe."""
         born = self.connect()
-        return born if born.fault else Born(born.place, self.make_safe())
+        return born if born.fault else born._replace(unsafe=self.make_safe())
 
     def perform(self, trial: Trial, *, is_resumed: bool = False) -> Answer:
         """Run one trial.
@@ -84,7 +88,7 @@ class SourceActor:
             if is_resumed:
                 self._arm()
         except ClosedLoopError as error:
-            return never_begun(failed(trial, "error", text_of(error), binding=self._binding))
+            return held(trial, str(error), self._binding)
         return self._fitting(trial, perform(self._source, trial, self._binding, gate=self._gate))
 
     def recover(self, trial: Trial) -> Answer:
@@ -93,7 +97,9 @@ class SourceActor:
 
     def make_safe(self) -> str:
         """Bring an instrument to its safe state; what went wrong, or nothing."""
-        return _said(self._make_safe) if self._binding.kind == "instrument" else ""
+        if self._binding.kind == "simulator":
+            return ""
+        return self._gate.make_safe(self._source) if self._gate else _said(self._source.make_safe)
 
     def close(self) -> str:
         """Close the source and let its guard and its device go; what went wrong, or nothing."""
@@ -116,18 +122,10 @@ class SourceActor:
 
     def _arm(self) -> None:
         try:
-            if self._gate and self._gate.link:
-                self._gate.link.arm()
-                self._gate.made_safe()  # what held it had made it safe
+            if self._gate:
+                self._gate.arm()
         finally:
             self._n_armed += 1
-
-    def _make_safe(self) -> None:
-        if self._gate and self._gate.fence:
-            self._gate.fence.check()  # else another controller's run would be made safe
-        self._source.make_safe()
-        if self._gate:
-            self._gate.made_safe()
 
     def _let_go(self) -> None:
         self._is_over.set()

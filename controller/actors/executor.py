@@ -11,7 +11,6 @@ Laws:
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections import deque
@@ -20,22 +19,23 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import SourceError
-from ..executor import CONNECT_S, POLL_S, RECOVER_S, SAFE_S, Executor, Inbox, Mailbox
-from ..guard.link import needs_guard
-from ..guard.news import GuardNews
-from ..perform import cancelled, cannot_tell, failed, never_begun, text_of, timed_out
+from ..executor import CONNECT_S, POLL_S, RECOVER_S, Executor, Inbox, Mailbox, alarm
+from ..guard.gate import SAFE_S
+from ..guard.link import GuardStatus
+from ..guard.process import MAKE_SAFE_S
+from ..perform import INTERRUPTED, cancelled, cannot_tell, failed, is_held_back, never_begun, text_of, timed_out
 from ..records import AnyEvent, Paused, Trial
 from ..source import Binding
 from .actor import Born, Gates
+from .heed import Heed
 from .resources import check_offer, demand, n_actors
 from .session import RaySession, ray
-from .slots import Slot
+from .slots import Slot, last_words
 from .watch import Watch
 
 START_S = 60.0  # how long all sources may take to connect before the first trial
 FRESH_S = 0.1  # how long a process that answered is taken to be there
 FETCH_S = 30.0  # how long an answer that is there may take to arrive
-_LOG = logging.getLogger(__name__)
 
 
 class RayExecutor(Executor):
@@ -64,10 +64,10 @@ class RayExecutor(Executor):
         self._ready: deque[AnyEvent] = deque()
         self._queues: dict[str, deque[tuple[str, Trial]]] = {name: deque() for name in self.bindings}
         self._slots: dict[str, list[Slot]] = {}
-        self._news = {name: GuardNews(b) for name, b in self.bindings.items() if needs_guard(b)}
-        self._untold: dict[str, Paused] = {}  # what guards said, on its way to the campaign
+        self._heed = Heed(self.bindings.values(), self._guard_of)
         self._session = RaySession(address, demand=demand(self.bindings.values()))
         self._watch: Watch | None = None
+        self._is_ending = False  # whoever makes all safe says himself what could not be
         try:
             check_offer(list(self.bindings.values()), [n["Resources"] for n in ray.nodes() if n["Alive"]])
             self._watch = Watch(self._session)
@@ -144,22 +144,28 @@ class RayExecutor(Executor):
                 queue.remove(asked)
                 self._ready.append(never_begun(cancelled(asked[1].number)))
 
-    def make_safe(self) -> None:
+    def make_safe(self) -> dict[str, str]:
         """Bring every instrument to its safe state; one that measures is interrupted, its outcome unknown."""
+        if self._watch and self._watch.lost:
+            return {}  # with Ray its actors end, and each guard makes its device safe
         slots = [s for s in self._all() if s.binding.kind == "instrument"]
+        self._is_ending = True
         with suppress(Exception):
             for slot in slots:
                 if slot.trial is not None:
-                    interrupted = "interrupted to make the instrument safe; whether it was carried out is unknown"
-                    self._answer_for(slot, slot.trial, "unknown", interrupted)
+                    self._answer_for(slot, slot.trial, "unknown", INTERRUPTED)
                 if slot.trial is not None or slot.fault:
                     self._start(slot, "revive")
                 elif slot.ref is None:
-                    slot.begin("make_safe", within_s=SAFE_S)
-            self._settle(slots, within_s=2 * SAFE_S)
-        for slot in slots:
-            if slot.ref is not None or slot.fault:
-                _LOG.warning("%s may not be safe: %s", slot.binding.name, slot.fault or "no answer in time")
+                    slot.begin("make_safe", within_s=None)
+            self._settle(slots, within_s=SAFE_S + MAKE_SAFE_S)
+        self._is_ending = False
+        faults = {s.binding.name: s.unsafe or s.fault or ("no answer in time" if s.ref else "") for s in slots}
+        return {name: fault for name, fault in faults.items() if fault}
+
+    def why_held(self) -> str:
+        """What a guard holds, once each of them was heard of."""
+        return self._heed.why_held(is_over=lambda: bool(self._watch and self._watch.lost))
 
     def close(self) -> None:
         """Close every source, end every actor, and Ray where it was started here."""
@@ -210,7 +216,7 @@ class RayExecutor(Executor):
             self._dispatch(name)
         if self._ready:
             said = self._ready.popleft()
-            self._untold = {name: paused for name, paused in self._untold.items() if paused is not said}
+            self._heed.told(said)
             return said
         if self._watch and self._watch.lost:
             self._settle(self._running(), within_s=0)
@@ -236,34 +242,33 @@ class RayExecutor(Executor):
 
     def _heed_guards(self) -> None:
         """Say what guards say; what one holds is interrupted and made safe."""
-        for name, news in self._news.items():
+        for name, said, status in self._heed.hear(must_arm=lambda name: self._slots[name][0].must_arm):
             slot = self._slots[name][0]
-            status = self._watch.guard_of(slot.place, n_armed=slot.n_armed) if self._watch else None
-            said = news.hear(status, must_arm=slot.must_arm)
-            if status is None or said is None:
-                continue
             self._settle([slot], within_s=0)  # it may have answered meanwhile
             self._ready.append(said)
             slot.must_arm = True
             if isinstance(said, Paused):
-                self._untold[name] = said
                 if slot.trial is not None:
                     words = f"{said.by} interrupted it: {said.reason}; whether it was carried out is unknown"
                     self._answer_for(slot, slot.trial, "unknown", words)
                 if slot.trial is not None or not status.is_alive:
                     self._start(slot, "revive")
 
+    def _guard_of(self, name: str) -> GuardStatus | None:
+        slot = self._slots[name][0]
+        return self._watch.guard_of(slot.place, n_armed=slot.n_armed) if self._watch else None
+
     def _verdict(self, slot: Slot) -> str:
         return self._watch.verdict(slot.place) if self._watch else ""
 
     def _dispatch(self, name: str) -> None:
-        queue, news = self._queues[name], self._news.get(name)
-        if name in self._untold:  # asked for before the campaign heard of it: not begun, whatever it was
+        queue = self._queues[name]
+        if self._heed.is_untold(name):  # asked for before the campaign heard of it: not begun, whatever it was
             self._queues[name] = deque(asked for asked in queue if asked[0] == "recover")
             self._ready.extend(never_begun(cancelled(trial.number)) for method, trial in queue if method == "perform")
             return
-        if news and any(method == "perform" for method, _ in queue):
-            news.resumed()  # who hears of a pause asks for nothing before somebody resumed
+        if any(method == "perform" for method, _ in queue):
+            self._heed.resumed(name)  # who hears of a pause asks for nothing before somebody resumed
         free = sorted((s for s in self._slots.get(name, ()) if s.ref is None), key=lambda s: bool(s.hindrance()))
         for slot in free:
             if not queue:
@@ -323,15 +328,20 @@ class RayExecutor(Executor):
         try:
             answer = ray.get(slot.ref, timeout=FETCH_S)
         except ray.exceptions.RayError as error:
-            self._lose(slot, self._verdict(slot) or _last_words(error))
+            self._lose(slot, self._verdict(slot) or last_words(error))
             return
         if isinstance(answer, Born):
-            slot.place, slot.fault = answer
+            slot.place, slot.fault, slot.unsafe = answer
             self._follow()
+            if slot.unsafe and not self._is_ending:
+                self._ready.extend(alarm(slot.binding.name, slot.unsafe))
         elif slot.trial is None:
-            slot.fault = answer
+            slot.fault, slot.unsafe = ("", answer) if slot.method == "make_safe" else (answer, "")
         else:
             slot.count_answer()
+            if is_held_back(answer):
+                slot.must_arm = True
+                self._ready.append(self._heed.held(slot.binding.name, answer))
             self._ready.append(answer)
         slot.end()
 
@@ -386,11 +396,3 @@ class RayExecutor(Executor):
     def _follow(self) -> None:
         if self._watch:
             self._watch.follow(s.place for s in self._all() if s.place)
-
-
-def _last_words(error: Exception) -> str:
-    said = str(error)
-    if isinstance(error, ray.exceptions.OutOfMemoryError) or "debug-memory" in said:
-        return "Ray ended it because the memory of its computer ran out; give it more, or run less at once"
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:300]

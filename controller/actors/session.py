@@ -13,13 +13,14 @@ import math
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from typing import Any
 
 import psutil
@@ -74,7 +75,8 @@ class RaySession:
         ray_worker.print_to_stdstream = _keep_quiet
         before = set(psutil.Process().children())
         try:
-            _join(address) if address else _start(dict(demand or {}), self._folder)
+            with _signals_kept():
+                _join(address) if address else _start(dict(demand or {}), self._folder)
         except Exception as error:
             self._leave_nothing()
             place = f"the Ray cluster {address} cannot be joined" if address else "Ray cannot be started here"
@@ -127,6 +129,20 @@ class RaySession:
         shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._lock)  # from here on the reaper ends what is left
         self._lock = -1
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray answers SIGTERM by an exit of its own; whoever had an answer already keeps it."""
+    if current_thread() is not main_thread():  # then Ray cannot set any
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before):
+            signal.signal(signal.SIGTERM, before)
 
 
 def _end(processes: Sequence[psutil.Process]) -> None:

@@ -37,6 +37,7 @@ class Slot:
     trial: Trial | None = None
     deadline: float = math.inf
     fault: str = ""  # why it cannot run trials
+    unsafe: str = ""  # why its device may not be safe
     must_arm: bool = False  # its guard lets no command through until it is armed
     n_armed: int = 0  # how often that was asked for
     answered_s: float = -math.inf  # when it last answered a trial
@@ -146,3 +147,12 @@ def _is_importable(name: str) -> bool:
             return False
         path = spec.submodule_search_locations if spec else found
     return True
+
+
+def last_words(error: Exception) -> str:
+    """Why a call to an actor gave no answer, as Ray says."""
+    said = str(error)
+    if isinstance(error, ray.exceptions.OutOfMemoryError) or "debug-memory" in said:
+        return "Ray ended it because the memory of its computer ran out; give it more, or run less at once"
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]

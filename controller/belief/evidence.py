@@ -47,10 +47,15 @@ class Evidence:
     observations: Mapping[str, Observations]
     pending: Mapping[str, Array] = field(default_factory=dict)  # (n, c) a source: asked of it and not answered
     infeasible: Mapping[str, Array] = field(default_factory=dict)  # (n, c) a source: it failed or was refused there
+    spaces: Mapping[str, Space] = field(default_factory=dict)  # what each source may be asked for, where it is less
 
     def of(self, source: str) -> Observations:
         """The readings of a source, perhaps none."""
         return self.observations.get(source) or self._none
+
+    def space_of(self, source: str) -> Space:
+        """What a source may be asked for: the space, less what its guard forbids; the same cube."""
+        return self.spaces.get(source, self.space)
 
     def pending_at(self, source: str) -> Array:
         """(n, c): settings asked of a source and not answered."""

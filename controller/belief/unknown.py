@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import norm, qmc
 
 if TYPE_CHECKING:
-    from ..campaign import Prior
+    from ..rules import Prior
     from ..space import Array
 
 MAX_Z = 8.0  # standard deviations of the prior; beyond, a logarithm would overflow before it informs

@@ -33,6 +33,7 @@ EXITS = {
     5: "another controller runs the campaign",
     6: "a belief",
     7: "the campaign waits for people, and --patience has ended",
+    8: "an instrument may not be safe",
     130: "interrupted: paused, or aborted, with the instruments made safe",
 }
 EXAMPLE = "Example: closedloop init furnace && cd furnace && closedloop run campaign.yaml --executor inline"

@@ -13,7 +13,7 @@ from ..records import Approved, Quarantined, Refused, Restored, Setting, Settled
 from . import options
 from .application import STEER, app
 from .people import Ask, Place, asks_of, is_answered_by_people
-from .steer import By, declaration_of, name_of, open_story, tell
+from .steer import By, Reason, declaration_of, name_of, open_story, tell
 from .terminal import say, show_json
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from ..report.story import Story, TrialStory
 
 Number = Annotated[int, typer.Argument(help="The trial's number.")]
-Why = Annotated[str, typer.Option("--reason", "-r", help="Why; it is written down.", show_default=False)]
+Why = Annotated[
+    str,
+    typer.Option("--reason", "-r", help="Why; it is written down.", show_default=False, callback=options.short),
+]
 
 
 @app.command(rich_help_panel=STEER, epilog="Example: closedloop pending --ledger lab.db")
@@ -31,9 +34,11 @@ def pending(
     """List what waits for people, and what to type: approvals, doubts, results to be handed in, a pause."""
     from ..ledger.reader import campaigns
     from ..report.story import read_story
+    from ..steering import controller_of
 
     story = read_story(ledger, campaign)
-    asks = asks_of(story, Place(ledger, story.declared.name, len(campaigns(ledger)) == 1))
+    place = Place(ledger, story.declared.name, len(campaigns(ledger)) == 1)
+    asks = asks_of(story, place, is_run=controller_of(ledger, place.campaign) is not None)
     if as_json:
         show_json([_data(story, ask) for ask in asks])
         return
@@ -123,7 +128,7 @@ def quarantine(
 def restore(
     trial: Number,
     *,
-    reason: Annotated[str, typer.Option("--reason", "-r", help="Why; it is written down.", show_default=False)] = "",
+    reason: Reason = "",
     by: By = None,
     ledger: options.Ledger = options.LEDGER,
     campaign: options.InLedger = None,
@@ -178,10 +183,15 @@ def _check_rerun(known: TrialStory, *, is_again: bool, changes: Sequence[str]) -
 
 def _changed(campaign: Campaign, known: TrialStory, words: Sequence[str]) -> Setting:
     """What a person changes of a setting, checked as a whole."""
+    from ..guard.check import Guard
     from .hand import values_of
 
     changes = values_of(campaign, words)
     whole: Mapping[str, Any] = campaign.space.check({**known.trial.setting, **changes})
+    source = known.trial.source
+    refusal = Guard(campaign.guard_of(source), name=source).refusal(dict(whole), now_s=0.0)
+    if refusal is not None:
+        raise CampaignError(f"--set {' '.join(words)}: the guard would refuse it: {refusal.reason}")
     return {name: whole[name] for name in changes}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..capsule import verify_capsule
 from ..errors import LedgerError
 from ..ledger import reader as ledger_reader
 from ..ledger.anchor import Anchor, read_anchor, write_anchor
-from ..ledger.audit import Audit, audit
-from ..ledger.capsule import verify_capsule
+from ..ledger.audit import Audit, Problem, audit
 from ..ledger.crate import is_zip
 from . import options
 from .application import AUDIT, app
@@ -42,18 +43,26 @@ def verify(
     """Check the chain of hashes, the events and the file itself; exit code 4 if anything is wrong.
 
     All campaigns unless named; of a capsule its files too. Rows that were cut from the end, or a chain that was made
-    anew, are found by an anchor that was kept where nobody who writes the ledger can change it. What waits in the
-    inbox and the lease are no part of the chain.
+    anew, are found by an anchor that was kept where nobody who writes the ledger can change it. The digests, from which
+    'status' is quick, are held against the events. What waits in the inbox and the lease are in no chain.
     """
     path = file or ledger
     kept = read_anchor(anchor) if anchor and anchor.exists() else None
     found = _audited(path, campaign, kept)
+    digests = {} if is_zip(path) else {a.campaign: _digest_problems(path, a) for a in found}
     if as_json:
-        show_json({a.campaign: [{"event": p.seq, "problem": p.text} for p in a.problems] for a in found})
+        every = {a.campaign: [*a.problems, *digests.get(a.campaign, [])] for a in found}
+        show_json({name: [{"event": p.seq, "problem": p.text} for p in problems] for name, problems in every.items()})
     else:
         _show_audits(found, kept)
+        for problem in (p for problems in digests.values() for p in problems):
+            say(f"  {problem.text}")
     if n := sum(len(a.problems) for a in found):
         complain(f"{path}: {n} found; take the ledger from a backup, or trust it no further than before them")
+        raise typer.Exit(LedgerError.exit_code)
+    if any(digests.values()):
+        forget = shlex.join(["sqlite3", str(path), "DELETE FROM digest"])
+        complain(f"{path}: the events are whole, but 'status' may be wrong: forget the digests with: {forget}")
         raise typer.Exit(LedgerError.exit_code)
     if anchor and not kept:
         write_anchor(anchor, {a.campaign: a.head for a in found if a.head})
@@ -112,6 +121,15 @@ def _audited(path: Path, campaign: str | None, kept: Anchor | None) -> list[Audi
         listed, ours = ", ".join(kept.campaigns), ", ".join(a.campaign for a in found)
         raise LedgerError(f"the anchor holds {listed}, and nothing of {ours}: nothing was checked; name another anchor")
     return found
+
+
+def _digest_problems(path: Path, of: Audit) -> list[Problem]:
+    """What is wrong with the digests that make 'status' quick; asked only where the events themselves are well."""
+    from ..report.recount import faults
+
+    if not of.is_whole or of.head is None:
+        return []
+    return [Problem(seq, f"the digest after event {seq} {why}: changed") for seq, why in faults(path, of.campaign)]
 
 
 def _show_audits(found: Sequence[Audit], kept: Anchor | None) -> None:

@@ -42,14 +42,13 @@ def check(
     allow_code: options.AllowCode = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Validate a campaign, find its classes and try its simulators; touches no instrument."""
+    """Check all that 'run' checks before it starts anything, and try the simulators; touches no instrument."""
     from ..campaign_file import find_campaign, read_campaign
-    from ..secret import check_secrets
+    from ..ready import check_ready
 
     warnings.simplefilter("ignore")
     campaign = read_campaign(find_campaign(file), allow_code=allow_code).resolve()
-    for name, spec in campaign.sources.items():
-        check_secrets(spec.settings, source=name)
+    check_ready(campaign)
     tried = [t for name in campaign.simulators for t in try_simulator(campaign, name)]
     if as_json:
         show_json({**_summary(campaign), "tried": [vars(t) for t in tried]})
@@ -84,7 +83,8 @@ def _try_one(campaign: Campaign, name: str, simulator: Any, k: int) -> Tried:
     from ..records import Failed, Observed, Trial
 
     place = list(campaign.sources).index(name)
-    setting = campaign.space.decode(initial_setting(campaign.space, k, campaign.seed + place))
+    space = campaign.spaces[name]
+    setting = space.decode(initial_setting(space, k, campaign.seed + place))
     unknowns = prior_belief(campaign).unknowns(name) if campaign.sources[name].unknowns else {}
     trial = Trial(number=k + 1, source=name, setting=setting, unknowns=unknowns)
     began = time.perf_counter()

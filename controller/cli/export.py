@@ -75,7 +75,7 @@ def export(
 
 def write_campaign(ledger: Path, campaign: str | None, to: Path) -> None:
     """Write a capsule."""
-    from ..ledger.capsule import write_capsule
+    from ..capsule import write_capsule
 
     warnings.simplefilter("ignore")
     path = write_capsule(ledger, campaign, to)

@@ -13,7 +13,7 @@ from ..errors import CampaignError, LeaseHeld
 from ..records import Failed, Observed, Reading, Setting, Trial
 from . import options
 from .application import RUN, app
-from .terminal import say, show, show_json, table
+from .terminal import complain, say, show, show_json, table
 
 if TYPE_CHECKING:
     from ..campaign import Campaign
@@ -53,7 +53,9 @@ def suggest(
     warnings.simplefilter("ignore")
     with Session(campaign_named(ledger, campaign, allow_code=allow_code), ledger=ledger) as session:
         trials = session.suggest(n, source=source)
-        declared = session.state.campaign
+        declared, waiting = session.state.campaign, session.waiting
+    for one in waiting:
+        complain(f"trial {one.trial.number} is to be approved first: {one.why}", word="waits:")
     if as_json:
         show_json([t.model_dump(mode="json", exclude={"unknowns"}) for t in trials])
     else:
@@ -69,7 +71,7 @@ def ingest(
     achieved: Achieved = None,
     failed: Annotated[
         str | None,
-        typer.Option("--failed", help="It gave nothing, for this reason.", show_default=False),
+        typer.Option("--failed", help="It gave nothing, for this reason.", show_default=False, callback=options.short),
     ] = None,
     ledger: options.Ledger = options.LEDGER,
     campaign: options.InLedger = None,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..records import AnyEvent, Assimilated, Noted, Observed, Proposed, Started, Stopped
-from ..report.sayings import saying
+from ..records import AnyEvent, Assimilated, Noted, Observed, Proposed, Resumed, Started, Stopped
+from ..report.sayings import saying, who
 from ..report.story import Story, TrialStory
 from ..report.words import amount, clock, goal_words, plus_minus, printable, setting_words, with_unit
 from .people import Ask
@@ -49,6 +49,8 @@ def _said(story: Story, event: AnyEvent) -> str:
     known = story.trials.get(number) if isinstance(number, int) else None
     before = known.proposal.setting if known and known.proposal else None
     words = saying(event, units=story.declared.parameters, before=before)
+    if isinstance(event, Resumed) and story.paused:
+        words += f"; still paused by {who(story.paused.by)}: {story.paused.reason}"
     return words if known is None else words.replace(f"#{number}", f"#{number} {known.trial.source} ", 1)
 
 

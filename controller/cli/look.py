@@ -143,22 +143,26 @@ def _alternatives(story: Story, t: TrialStory) -> Table:
 
 def status_data(story: Story, holder: Holder | None) -> dict[str, Any]:
     """Where a campaign stands, as plain data."""
+    lost = [] if holder or story.stopped else story.in_status("acting")
     return {
         "campaign": story.declared.name,
         "events": story.seq,
         "best": _best_data(story),
         "spent": story.spent,
         "budget": story.declared.budget,
+        "trials": max(story.trials, default=0),
         "experiments": story.n_answered("instrument"),
         "simulations": story.n_answered("simulator"),
         "failed": story.n_failed(),
-        "running": [{"trial": t.number, "source": t.trial.source, "setting": t.trial.setting} for t in story.running],
+        "running": [_trial_at(t) for t in story.running if holder or t not in lost],
+        "cut_off": [_trial_at(t) for t in lost],
         "calibration": {
             "all": _calibration_data(story.worth()),
             "second_half": _calibration_data(story.late_worth()),
         },
         "stopped": story.stopped.reason if story.stopped else None,
         "paused": {"by": story.paused.by, "reason": story.paused.reason} if story.paused else None,
+        "pauses": [{"by": p.by, "reason": p.reason} for p in sorted(story.pauses.values(), key=lambda p: p.seq)],
         "ending": story.ending.mode if story.ending else None,
         "waiting": [t.number for t in story.in_status("proposed")],
         "in_doubt": [t.number for t in story.in_status("unknown")],
@@ -167,6 +171,10 @@ def status_data(story: Story, holder: Holder | None) -> dict[str, Any]:
         "not_run": [t.number for t in story.in_status("cancelled")],
         "controller": {"host": holder.host, "pid": holder.pid} if holder else None,
     }
+
+
+def _trial_at(t: TrialStory) -> dict[str, Any]:
+    return {"trial": t.number, "source": t.trial.source, "setting": t.trial.setting}
 
 
 def _calibration_data(score: Calibration | None) -> dict[str, Any] | None:
@@ -186,6 +194,7 @@ def _best_data(story: Story) -> dict[str, Any] | None:
         "reading": found.reading.values,
         "objective": story.objective(found.reading.values),
         "is_feasible": story.is_feasible(found.reading.values),
+        "is_inside": story.declared.has(found.trial.setting),
     }
 
 

@@ -7,7 +7,25 @@ from typing import Annotated
 
 import typer
 
+from ..errors import CampaignError
+
 LEDGER = Path("closedloop.db")
+MAX_WORDS = 2000  # characters of a text that a ledger keeps for ever
+
+
+def short(parameter: typer.CallbackParam, text: str | None) -> str | None:
+    """What a person says, if it is not too long.
+
+    Raises:
+        CampaignError: if it is.
+    """
+    if text is not None and len(text) > MAX_WORDS:
+        raise CampaignError(
+            f"{parameter.opts[0]} {text[:20]!r}… has {len(text)} characters; a ledger keeps at most {MAX_WORDS}: say "
+            "it shorter, or name a file that holds it"
+        )
+    return text
+
 
 Ledger = Annotated[Path, typer.Option("--ledger", "-l", envvar="CLOSEDLOOP_LEDGER", help="The ledger, an SQLite file.")]
 InLedger = Annotated[

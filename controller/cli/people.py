@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..report.story import Story, TrialStory
 
 LEAVING = "the controller"  # whoever it tells to go on has asked it to leave
-Kind = Literal["approval", "doubt", "pause", "answer"]
+Kind = Literal["approval", "doubt", "pause", "answer", "cut off"]
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,17 @@ class Place:
         return [] if self.ledger == options.LEDGER else ["--ledger", str(self.ledger)]
 
 
-def asks_of(story: Story, place: Place) -> list[Ask]:
-    """All that waits for people, the most urgent first."""
-    return [] if story.stopped else list(_asks(story, place))
+def asks_of(story: Story, place: Place, *, is_run: bool = True) -> list[Ask]:
+    """All that waits for people, the most urgent first; ``is_run``: whether a controller has the campaign."""
+    if story.stopped:
+        return []
+    return [*_asks(story, place), *([] if is_run else [_cut_off(story, t, place) for t in cut_off(story)])]
+
+
+def cut_off(story: Story) -> list[TrialStory]:
+    """What was under way, or whose driver was to be asked, when the controller that is gone had it."""
+    in_doubt = [t for t in story.in_status("unknown") if t.doubt != "asked"]
+    return [*story.in_status("acting"), *in_doubt]
 
 
 def ask_of(story: Story, event: AnyEvent, place: Place) -> Ask | None:
@@ -74,8 +82,8 @@ def ask_of(story: Story, event: AnyEvent, place: Place) -> Ask | None:
 
 
 def _asks(story: Story, place: Place) -> Iterator[Ask]:
-    if story.paused:
-        yield _pause(story.paused, place)
+    for paused in sorted(story.pauses.values(), key=lambda pause: pause.seq):
+        yield _pause(paused, place)
     for t in story.in_status("unknown"):
         if t.doubt == "asked":
             yield _doubt(story, t, place)
@@ -95,13 +103,26 @@ def _pause(paused: Paused, place: Place) -> Ask:
     return Ask("pause", f"paused by {who(paused.by)}: {paused.reason}", ((place.resume(), "it goes on"),))
 
 
+def _cut_off(story: Story, t: TrialStory, place: Place) -> Ask:
+    return Ask(
+        "cut off",
+        f"trial {t.number} was cut off when its controller ended; whether it was carried out is settled on resume",
+        ((place.resume(), "its driver is asked, and the campaign goes on"),),
+        t.number,
+        _details(story, t),
+    )
+
+
 def _approval(story: Story, t: TrialStory, place: Place) -> Ask:
     parameter = next(iter(t.trial.setting))
+    people = story.declared.sources[t.trial.source].people
+    by = ("--by", people[0]) if people else ()
+    may = f"; {' or '.join(people)} may say so" if len(people) > 1 else ""
     return Ask(
         "approval",
         f"trial {t.number} waits for approval: {t.asks}",
         (
-            (place.type("approve", t.number), f"it runs; with --set {parameter}=VALUE it runs so"),
+            (place.type("approve", t.number, *by), f"it runs; with --set {parameter}=VALUE it runs so{may}"),
             (place.type("refuse", t.number, "--reason", "TEXT"), "it does not run"),
         ),
         t.number,

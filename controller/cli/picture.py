@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,20 +12,20 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ..report.counts import others_words, readings_words
 from ..report.sayings import saying
 from ..report.words import (
     amount,
     duration,
     goal_words,
     number,
-    plural,
     plus_minus,
     printable,
     setting_words,
     sparkline,
     with_unit,
 )
-from .people import asks_of
+from .people import asks_of, is_answered_by_people
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -66,9 +66,9 @@ def rows(story: Story, now: datetime | None, place: Place | None = None, *, is_r
         lambda: _best(story),
         lambda: _budget(story),
         lambda: _counts(story),
-        lambda: _running(story, now, is_run=is_run),
-        lambda: _set_aside(story),
-        lambda: _waits(story, place),
+        lambda: _running(story, now) if is_run else _left(story),
+        lambda: _set_aside(story, is_run=is_run),
+        lambda: _waits(story, place, is_run=is_run),
         lambda: _why(story),
         lambda: _last(story),
         lambda: _calibration(story),
@@ -86,7 +86,8 @@ def best_words(story: Story) -> str:
     text = "no value" if x is None else with_unit(number(x), story.declared.objective_unit)
     distance = "distance to the value " if story.declared.goal.aim == "target" else ""
     broken = "" if story.is_feasible(best.reading.values) else ", which breaks a constraint"
-    return f"{distance}{text}{broken}"
+    outside = "" if story.declared.has(best.trial.setting) else ", measured outside the space as it was amended"
+    return f"{distance}{text}{broken}{outside}"
 
 
 def _best(story: Story) -> list[Row]:
@@ -113,22 +114,19 @@ def _budget(story: Story) -> list[Row]:
 
 
 def _counts(story: Story) -> list[Row]:
-    counts = [
-        plural(story.n_answered("instrument"), "experiment"),
-        plural(story.n_answered("simulator"), "simulation"),
-    ]
+    others = others_words(story)
     n_failed = story.n_failed()
-    failed = Text(f" · {n_failed} failed", style="red") if n_failed else Text("")
-    cancelled = len(story.in_status("cancelled"))
-    refused = Text(f" · {cancelled} not run" if cancelled else "")
-    return [("trials", Text(" · ".join(counts)) + failed + refused)]
+    words = Text(f" · {others.replace(', ', ' · ')}" if others else "")
+    if n_failed:
+        words.highlight_words([f"{n_failed} failed"], "red")
+    return [("trials", Text(readings_words(story)) + words)]
 
 
-def _set_aside(story: Story) -> list[Row]:
+def _set_aside(story: Story, *, is_run: bool) -> list[Row]:
     """Readings that do not count, those that came late, and doubts that no person is asked about yet."""
     aside = [f"#{t.number}" for t in story.in_status("invalid") if t.reading]
     late = [f"#{t.number}" for t in story.in_status("late")]
-    doubts = [f"#{t.number}" for t in story.in_status("unknown") if t.doubt != "asked"]
+    doubts = [f"#{t.number}" for t in story.in_status("unknown") if t.doubt != "asked" and is_run]
     made: list[Row] = [("set aside", Text(f"{', '.join(aside)}: kept, and not learnt from"))] if aside else []
     made += [("late", Text(f"{', '.join(late)} answered after being given up"))] if late else []
     return made + (
@@ -136,29 +134,36 @@ def _set_aside(story: Story) -> list[Row]:
     )
 
 
-def _waits(story: Story, place: Place | None) -> list[Row]:
+def _waits(story: Story, place: Place | None, *, is_run: bool) -> list[Row]:
     """What is asked of people, and what they may type."""
     if place is None or story.stopped:
         return []
-    asks = asks_of(story, place)
+    asks = asks_of(story, place, is_run=is_run)
     made: list[Row] = []
     for ask in asks[:MAX_RUNNING]:
         lines = [Text(printable(ask.text), style="bold yellow")]
         lines += [Text.assemble(command, (f"   {meaning}", "dim")) for command, meaning in ask.ways]
-        made.append(("paused" if ask.kind == "pause" else "waits", Group(*lines)))
+        made.append(({"pause": "paused", "cut off": "cut off"}.get(ask.kind, "waits"), Group(*lines)))
     if len(asks) > MAX_RUNNING:
         made.append(("", Text(f"and {len(asks) - MAX_RUNNING} more: closedloop pending", style="dim")))
     return made
 
 
-def _running(story: Story, now: datetime | None, *, is_run: bool) -> list[Row]:
-    running = story.running
-    if story.stopped or not running:
-        return []
-    lines: list[RenderableType] = [_running_line(story, t, now) for t in running[:MAX_RUNNING]]
-    if len(running) > MAX_RUNNING:
-        lines.append(Text(f"and {len(running) - MAX_RUNNING} more", style="dim"))
-    return [("running" if is_run else "cut off", Group(*lines))]
+def _running(story: Story, now: datetime | None) -> list[Row]:
+    return [] if story.stopped else _listed("running", story, story.running, now)
+
+
+def _left(story: Story) -> list[Row]:
+    """What a controller that is gone was to begin; what it had begun is told with what waits."""
+    left = [t for t in story.in_status("approved") if not is_answered_by_people(story, t)]
+    return [] if story.stopped else _listed("not begun", story, left, None)
+
+
+def _listed(name: str, story: Story, trials: Sequence[TrialStory], now: datetime | None) -> list[Row]:
+    lines: list[RenderableType] = [_running_line(story, t, now) for t in trials[:MAX_RUNNING]]
+    if len(trials) > MAX_RUNNING:
+        lines.append(Text(f"and {len(trials) - MAX_RUNNING} more", style="dim"))
+    return [(name, Group(*lines))] if lines else []
 
 
 def _why(story: Story) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import warnings
@@ -41,6 +42,7 @@ Patience = Annotated[
 ]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Leave at once where only people can go on: --patience 0.")]
 WAITING = 7  # the exit code where people are waited for and patience has ended
+UNSAFE = 8  # the exit code where an instrument may not be safe
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
@@ -143,22 +145,24 @@ def carry_out(
                     resumed_by=resumed_by,
                 ).state
     except KeyboardInterrupt:
+        _complain_of_danger(follower)
         complain(_how_to_go_on(campaign.name, ledger), word="interrupted;")
         raise typer.Exit(130) from None
+    if state.stopped and view in ("live", "lines"):
+        _conclude(follower, ledger, has_run=follower.n_events > n_before)
+    _complain_of_danger(follower)
     if leaving.is_asked and not state.stopped:
         complain(f"what ran has ended; {_how_to_go_on(campaign.name, ledger)}", word="paused;")
         raise typer.Exit(130)
     if not state.stopped:
         _complain_of_waiting(follower)
         raise typer.Exit(WAITING)
-    if view in ("live", "lines"):
-        _conclude(follower, ledger, has_run=follower.n_events > n_before)
 
 
-def _patience(patience: float | None, *, no_wait: bool) -> float | None:
+def _patience(patience: float | None, *, no_wait: bool) -> float:
     if no_wait and patience is not None:
         raise CampaignError(f"--patience {patience:g} and --no-wait: give one of the two")
-    return 0.0 if no_wait else patience
+    return 0.0 if no_wait else math.inf if patience is None else patience
 
 
 def _view(*, as_json: bool, quiet: bool) -> View:
@@ -176,6 +180,18 @@ def _how_to_go_on(name: str, ledger: Path) -> str:
         return "nothing was run yet"
     command = shlex.join(["closedloop", "resume", name, "--ledger", str(ledger)])
     return f"instruments made safe; go on with: {command}"
+
+
+def _complain_of_danger(follower: Follower) -> None:
+    """Say which instruments may not be safe, above all else that ends a run.
+
+    Raises:
+        typer.Exit: if there is one.
+    """
+    for words in follower.unsafe.values():
+        complain(words, word="danger:")
+    if follower.unsafe:
+        raise typer.Exit(UNSAFE)
 
 
 def _complain_of_waiting(follower: Follower) -> None:

@@ -23,10 +23,16 @@ if TYPE_CHECKING:
 By = Annotated[
     str | None,
     typer.Option(
-        "--by", help="Your name, as the ledger shall have it; the login name if left out.", show_default=False
+        "--by",
+        help="Your name, as the ledger shall have it; the login name if left out.",
+        show_default=False,
+        callback=options.short,
     ),
 ]
-Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it is written down.", show_default=False)]
+Reason = Annotated[
+    str,
+    typer.Option("--reason", "-r", help="Why; it is written down.", show_default=False, callback=options.short),
+]
 
 
 @app.command(rich_help_panel=STEER, epilog="Example: closedloop pause --reason 'the cell is cleaned'")
@@ -85,8 +91,8 @@ def amend(
     campaign: options.InLedger = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Change the declaration in mid-campaign: budget, bounds, constraints, goal, costs, approvals."""
-    from ..amendment import amended
+    """Change the declaration in mid-campaign: budget, bounds, constraints, goal, costs, approvals, doubts, failures."""
+    from ..amendment import amended, check_budget
 
     story = open_story(ledger, campaign)
     wanted = changes_of(changes)
@@ -94,6 +100,8 @@ def amend(
     after = amended(before, wanted)  # a mistake is said here, and not in the controller
     if before == after:
         raise CampaignError(f"{', '.join(wanted)}: nothing would change; compare with 'closedloop status'")
+    if before.budget != after.budget:
+        check_budget(after, story.spent, story.reserved)
     event = Amended(by=name_of(by), changes=wanted, reason=reason)
     old, new = before.to_dict(), after.to_dict()
     lines = [f"{key}: {_found(old, key)} → {_found(new, key)}" for key in wanted]
@@ -103,6 +111,7 @@ def amend(
 def resume_elsewhere(ledger: Path, campaign: str | None, *, by: str | None, reason: str, as_json: bool) -> bool:
     """Tell the controller that holds a paused campaign to go on; whether there is one."""
     from ..ledger.reader import started
+    from ..report.sayings import who
     from ..report.story import read_story
     from ..steering import controller_of
 
@@ -114,6 +123,8 @@ def resume_elsewhere(ledger: Path, campaign: str | None, *, by: str | None, reas
         return False
     event = Resumed(by=name_of(by), reason=reason)
     tell(ledger, story, event, as_json=as_json, done=f"{name} goes on")
+    for still in read_story(ledger, name).pauses.values() if not as_json else ():
+        print_line(f"but for a pause by {who(still.by)}: {still.reason}")
     return True
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TextIO
 
 from ..ledger.reader import campaigns
-from ..records import AnyEvent
+from ..lifecycle import is_guard
+from ..records import AnyEvent, Noted, Resumed
 from ..report.story import Story, read_events
 from .departure import tell_on_stderr
 from .lines import line_of, line_of_ask
@@ -39,6 +40,7 @@ class Follower:
         others = [name for name in campaigns(ledger) if name != campaign] if _is_there(ledger) else []
         self.place = Place(ledger, campaign, not others)  # for what people are to type
         self.notify: Callable[[str], None] = tell_on_stderr  # one line to whoever looks on, at any time
+        self.unsafe: dict[str, str] = {}  # instruments that may not be safe, and what was said of them
         past = self._events() if is_begun(ledger, campaign) else []
         if past:
             self.story = Story.of(past)
@@ -88,6 +90,10 @@ class Follower:
                 self._one(event)
 
     def _one(self, event: AnyEvent) -> None:
+        if isinstance(event, Noted) and event.unsafe:
+            self.unsafe[event.unsafe] = event.text
+        elif isinstance(event, Resumed) and not is_guard(event.by):
+            self.unsafe = {}  # a person has seen to it
         if self.story is None:
             self.story = Story.of([event])
         else:

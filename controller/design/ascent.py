@@ -60,13 +60,13 @@ def ascend(f: Callable[[Tensor], Tensor], space: Space, starts: Array) -> Array:
         return float(value.detach()), np.nan_to_num(gradient.numpy()).ravel()
 
     method: dict[str, Any] = {"method": "L-BFGS-B"}
-    if space.constraints:
+    if space.constraints or space.forbidden:
         method = {"method": "SLSQP", "constraints": _inequalities(space, rows)}
     result = minimize(
         loss,
         starts[:, columns].ravel(),
         jac=True,
-        bounds=[(0.0, 1.0)] * (len(starts) * len(columns)),
+        bounds=[space.bounds[k] for k in columns] * len(starts),
         options={"maxiter": MAX_ITERATIONS},
         **method,
     )

@@ -32,6 +32,7 @@ def raw_candidates(space: Space, near: Array, *, n: int, seed: int, rng: np.rand
         (<= n, n_columns) in the unit cube.
     """
     n_near = n // 4
+    near = near[space.is_feasible(near)] if space.is_cut else near  # a person may have gone beyond a guard's limits
     spread = spread_settings(space, n - n_near, start=int(rng.integers(512)), seed=seed)
     if len(near) == 0:
         near = spread[:4]
@@ -71,13 +72,13 @@ def pulled_back(space: Space, origin: Array, X: Array) -> Array:
     """
     step = np.ones(len(X))
     rows = space.round(X)
-    for _ in range(N_HALVINGS if space.constraints else 0):
+    for _ in range(N_HALVINGS if space.is_cut else 0):
         outside = ~space.is_feasible(rows)
         if not outside.any():
             break
         step[outside] /= 2.0
         rows = space.round(origin + step[:, None] * (X - origin))
-    return rows[space.is_feasible(rows)] if space.constraints else rows
+    return rows[space.is_feasible(rows)] if space.is_cut else rows
 
 
 def as_asked(space: Space, X: Array) -> Array:
@@ -103,7 +104,7 @@ def discrete_neighbours(space: Space, row: Array) -> Array:
     if not rows:
         return np.empty((0, space.n_columns))
     X = without(distinct(np.stack(rows[:MAX_NEIGHBOURS])), row[None])
-    return X[space.is_feasible(X)] if space.constraints else X
+    return X[space.is_feasible(X)] if space.is_cut else X
 
 
 def distinct(X: Array) -> Array:

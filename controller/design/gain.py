@@ -23,13 +23,13 @@ from ..belief.failures import described
 from ..belief.standardised import ROUNDING, tamed
 from ..belief.success import Success
 from ..errors import BeliefError
-from .candidates import distinct, without
+from .candidates import as_asked, distinct, without
 from .choice import Choice, Option, chosen
 from .initial import spread_settings
 from .knowledge import Outlook
 from .logei import Found, best_settings, likely_best
 from .objective import Objective
-from .safeguard import fault_of, is_hopeless, space_filling
+from .safeguard import fault_of, is_hopeless, space_filling, usable
 from .utility import moments, utility
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ def _weighed(
     ]
     for source in sorted(set(allowed) - {target}):
         success = Success.of(evidence, source)
-        X = without(without(X_ref, evidence.pending_at(source)), evidence.infeasible_at(source))
+        X = _within(evidence, source, X_ref, seed)
+        X = without(without(X, evidence.pending_at(source)), evidence.infeasible_at(source))
         X = X[~is_hopeless(success, X)]
         if not len(X):
             continue
@@ -145,6 +146,15 @@ def _weighed(
         found_here = [_option(source, x, g, costs[source], q) for x, g, q in zip(X[strongest], gains, p, strict=True)]
         options += sorted(found_here, key=lambda o: -o.gain)
     return options
+
+
+def _within(evidence: Evidence, source: str, X: Array, seed: int) -> Array:
+    """The references that a source may be asked for; where its guard leaves few of them, a spread beside them."""
+    space = evidence.space_of(source)
+    kept = usable(space, X)
+    if len(kept) >= min(N_SIMULATED, len(X)):
+        return kept
+    return distinct(np.concatenate([kept, as_asked(space, spread_settings(space, N_SIMULATED, start=0, seed=seed))]))
 
 
 def _option(source: str, setting: Array, gain: float, cost: float, p: float | None, note: str = "") -> Option:
@@ -162,7 +172,7 @@ def references(model: Model, evidence: Evidence, objective: Objective, found: Fo
     Those of the acquisition, the best that were asked for, and of a spread those with the highest utility.
     """
     best = likely_best(model, evidence, objective)[:N_BEST]
-    spread = spread_settings(evidence.space, N_SPREAD, start=0, seed=seed)
+    spread = spread_settings(evidence.space_of(evidence.target), N_SPREAD, start=0, seed=seed)
     if len(spread):
         mean, sd = moments(model, spread)
         worst = float(objective.values(mean, lib=np).min())

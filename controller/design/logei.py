@@ -130,7 +130,7 @@ def best_settings(
         rng: of this decision.
         is_constant: whether all readings of the target are equal.
     """
-    space, target = evidence.space, evidence.target
+    space, target = evidence.space_of(evidence.target), evidence.target
     try:
         success = Success.of(evidence, target)
         baseline = likely_best(model, evidence, objective)

@@ -1,7 +1,7 @@
 """What every proposal must be, whatever found it; and the settings that are tried where no model can say.
 
 Laws:
-    * A proposal is finite, within the space, feasible, and not in flight already unless every setting is.
+    * A proposal is finite, within the space of its source, feasible, and not in flight already unless every setting is.
     * What fails again and again is left: a setting that hardly can succeed is asked for only where all are such.
     * Nothing is silent: whoever replaces a setting gets the reason, for the words and figures of the decision.
 """
@@ -83,17 +83,17 @@ def is_hopeless(success: Success | None, X: Array) -> Any:
 
 
 def usable(space: Space, X: Array) -> Array:
-    """The rows that are finite, within the cube and feasible."""
+    """The rows that are finite, within the cube and feasible, guards' limits and forbidden regions among it."""
     with np.errstate(invalid="ignore"):
         kept = X[(np.isfinite(X) & (X >= -EDGE) & (X <= 1.0 + EDGE)).all(axis=1)]
-    return kept[space.is_feasible(kept)] if space.constraints else kept
+    return kept[space.is_feasible(kept)] if space.is_cut else kept
 
 
 def fault_of(row: Array, evidence: Evidence, source: str) -> str:
     """What is wrong with a setting that is to be proposed; empty where nothing is."""
     if not np.isfinite(row).all():
         return "is not finite"
-    if not len(usable(evidence.space, row[None])):
+    if not len(usable(evidence.space_of(source), row[None])):
         return "lies outside the space"
     return "is in flight already" if is_among(row[None], evidence.pending_at(source))[0] else ""
 
@@ -108,17 +108,17 @@ def space_filling(evidence: Evidence, source: str, *, seed: int) -> Array:
         BeliefError: if no feasible setting is found, and none is known.
     """
     asked = np.concatenate([evidence.of(source).X_set, evidence.pending_at(source), evidence.infeasible_at(source)])
-    success = Success.of(evidence, source)
+    success, space = Success.of(evidence, source), evidence.space_of(source)
     rows: list[Array] = []
     for k in range(N_TRIED):
         try:
-            row = as_asked(evidence.space, initial_setting(evidence.space, len(asked) + k, seed)[None])
+            row = as_asked(space, initial_setting(space, len(asked) + k, seed)[None])
         except BeliefError:
             break
         if not is_among(row, asked)[0] and (success is None or success.probability(row)[0] >= PROMISING):
             return np.asarray(row[0])
         rows.append(row)
-    return _least_bad(np.concatenate(rows) if rows else asked, evidence, source, success)
+    return _least_bad(np.concatenate(rows) if rows else usable(space, asked), evidence, source, success)
 
 
 def _least_bad(rows: Array, evidence: Evidence, source: str, success: Success | None) -> Array:

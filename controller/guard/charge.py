@@ -35,6 +35,7 @@ class Charge:
     deadman_s: float
     path: tuple[str, ...]  # where the user's modules are found
     code: bytes  # the class and its settings
+    device: str = ""  # its name for the fence; empty: it has none
 
     def make(self) -> Source:
         """A new driver; not yet connected. This runs the user's code."""
@@ -51,11 +52,16 @@ def charge_from(message: Message) -> Charge:
         deadman_s=message["deadman_s"],
         path=tuple(message["path"]),
         code=base64.b64decode(message["code"]),
+        device=message["device"],
     )
 
 
-def charge_for(binding: Binding) -> Message:
+def charge_for(binding: Binding, *, device: str = "") -> Message:
     """What is sent to the guard of a source.
+
+    Args:
+        binding: the source.
+        device: its name for the fence, where it has one.
 
     Raises:
         SourceError: if its class and settings cannot be sent.
@@ -67,6 +73,7 @@ def charge_for(binding: Binding) -> Message:
         "deadman_s": deadman_s,
         "path": [os.path.abspath(p) for p in sys.path],
         "code": base64.b64encode(_packed(binding)).decode(),
+        "device": device,
     }
 
 

@@ -77,13 +77,18 @@ class Guard:
 
     def commanded(self, setting: Setting, now_s: float, *, doubted: tuple[Setting, ...] | None = None) -> None:
         """Remember what is commanded, from when on; until ``reached`` the device may also be where it was."""
-        before = () if self._last is None else (*self._last.doubted, self._last.setting)
+        before = () if self._last is None else (self._last.setting, *self._last.doubted)
         self._last = _Last(dict(setting), now_s, before if doubted is None else doubted)
 
     @property
     def last(self) -> Setting | None:
         """What was commanded last."""
         return None if self._last is None else self._last.setting
+
+    @property
+    def places(self) -> tuple[Setting, ...]:
+        """Where the device may be: what was commanded last, then what may hold instead; empty before the first."""
+        return () if self._last is None else (self._last.setting, *self._last.doubted)
 
     def reached(self) -> None:
         """What was commanded last is where the device is."""
@@ -135,7 +140,7 @@ class Guard:
             if math.isnan(step):
                 yield self._wrong(where, name, setting)
             elif step > most * (1 + SLACK):
-                words = f"{name}={_text(setting[name])} is {step:g} from the last commanded {self._before(name)}"
+                words = f"{name}={_text(setting[name])} is {step:g} from {self._farthest(name, setting)}"
                 yield self._broken(where, f"{words}, more than the guard's {most:g} at once; go there in steps")
 
     def _too_fast(self, setting: Setting, now_s: float) -> Iterator[Refusal]:
@@ -147,7 +152,7 @@ class Guard:
                 yield self._wrong(where, name, setting)
             elif step > 0 and step > most * elapsed * (1 + SLACK):
                 wait_s = step / most - elapsed if most else None
-                words = f"is {step:g} from {self._before(name)}, commanded {elapsed:.3g} s ago"
+                words = f"is {step:g} from {self._farthest(name, setting)}, {elapsed:.3g} s after the last command"
                 remedy = "change it less" if wait_s is None else f"wait {wait_s:.3g} s more or change it less"
                 text = f"{name}={_text(setting[name])} {words}, faster than the guard's {most:g} a second; {remedy}"
                 yield self._broken(where, text, wait_s=wait_s)
@@ -162,8 +167,13 @@ class Guard:
     def _limit(self, limit: float) -> str:
         return f"the guard's limit {_text(limit)} of {self._name!r}"
 
-    def _before(self, name: str) -> str:
-        return _text(self._last.setting.get(name)) if self._last else "none"
+    def _farthest(self, name: str, setting: Setting) -> str:
+        """The place that the step is counted from, in words."""
+        newest, *doubted = self.places
+        here = _number(setting.get(name))
+        far = max((newest, *doubted), key=lambda place: abs(here - _number(place.get(name, here))))
+        said = "the last commanded" if far is newest else "where it may still be, at"
+        return f"{said} {_text(far.get(name))}"
 
     def _broken(self, where: str, text: str, *, wait_s: float | None = None) -> Refusal:
         return Refusal(where, f"{text}, or change guard.{where}", wait_s)

@@ -5,7 +5,7 @@ Laws:
     * A file is replaced whole, under a lock: a process that is killed at any point leaves the old one or the new one.
     * The last commanded setting outlives whoever commanded it.
 
-It holds among the processes of one user on one host that name the device by the same class and settings.
+It holds among the processes of one user on one host that give the device one name; see ``device_key``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -118,9 +118,16 @@ def runtime_folder() -> Path:
 
 
 def device_key(binding: Binding) -> str:
-    """A name for the device behind a binding: its class and settings, hashed so that no setting can be read."""
-    cls = binding.cls
-    settings = json.dumps(binding.settings, sort_keys=True, default=_as_text)
+    """A name for the device behind a binding, hashed so that no setting can be read.
+
+    It is the campaign's ``device`` where that is given, so that two drivers of one device have one name; else the
+    class and those of its settings that say which device it is, all of them where the class does not tell.
+    """
+    if binding.device:
+        return f"device-{hashlib.sha256(binding.device.encode()).hexdigest()[:32]}"
+    cls, names = binding.cls, getattr(binding.cls, "device_settings", None)
+    telling = {k: v for k, v in binding.settings.items() if names is None or k in names}
+    settings = json.dumps(telling, sort_keys=True, default=_as_text)
     text = f"{cls.__module__}:{cls.__qualname__} {settings}"
     return f"{cls.__name__}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
@@ -189,12 +196,12 @@ class Fence:
         with self._locked():
             self._check()
 
-    def remember(self, setting: Mapping[str, float | int | str], now_s: float) -> None:
-        """Write down what is commanded next; raises as ``check``."""
+    def remember(self, setting: Setting, now_s: float, *, doubted: tuple[Setting, ...] | None = None) -> None:
+        """Write down what is commanded next, and where the device may be instead; raises as ``check``."""
         with self._locked():
             held = self._check()
-            doubted = held.doubted if held.setting is None else (*held.doubted, held.setting)
-            self._keep(held, Commanded(dict(setting), now_s, doubted))
+            before = held.doubted if held.setting is None else (held.setting, *held.doubted)
+            self._keep(held, Commanded(dict(setting), now_s, before if doubted is None else doubted))
 
     def reached(self) -> None:
         """What was commanded last is where the device is; raises as ``check``."""
@@ -208,6 +215,13 @@ class Fence:
         with self._locked():
             held = self._read()
         return _last_of(held) if held else self._last
+
+    def returned(self, *, since: Setting, setting: Setting) -> None:
+        """A guard sent the device to a setting, and is sure of it; nothing, where it was commanded meanwhile."""
+        with self._locked():
+            held = self._read()
+            if held is not None and held.setting == since:
+                self._keep(held, Commanded(dict(setting), time.monotonic()))
 
     def release(self) -> None:
         """Give the device back, where it is still ours; its last setting stays known."""
@@ -305,6 +319,11 @@ class Fence:
                 f"{self._what}: {self.path} cannot be written ({error}), and what is not written down is not "
                 f"commanded; free some space or name another folder with {RUNTIME}"
             ) from error
+
+
+def place_of(key: str) -> Fence:
+    """The memory of where a device is, for a guard, which takes it from nobody."""
+    return Fence(key, 0, Owner("", "", 0, 0.0))
 
 
 def _locks(descriptor: int, path: Path) -> bool:

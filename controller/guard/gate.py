@@ -3,6 +3,7 @@
 Laws:
     * A setting is written down before it is commanded: the guard's steps and rates outlive whoever commanded.
     * What the rules refuse is refused before the guard is asked; what the guard refuses is never commanded.
+    * What is answered is believed only if nothing else was done to the device since its command.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
+from ..bounded import within
 from ..errors import SourceError
+from ..perform import text_of
 from ..records import Refused, Setting, Trial
 from ..source import Binding
 from .check import Guard
@@ -19,6 +24,16 @@ from .fence import Fence, Fenced
 from .link import GuardLink
 
 MAX_WAIT_S = 600.0  # that a command waits for the guard's rate, or half its timeout; more is refused
+SAFE_S = 5.0  # how long a driver may take to make its device safe
+
+
+@dataclass(frozen=True)
+class _Command:
+    """What was the case when a trial was commanded."""
+
+    n_commands: int
+    n_safe: int
+    n_safe_by_guard: int
 
 
 class DeviceGate:
@@ -46,6 +61,8 @@ class DeviceGate:
         self._max_wait_s = MAX_WAIT_S if binding.timeout is None else min(MAX_WAIT_S, binding.timeout / 2)
         self._is_instrument = binding.kind == "instrument"
         self._clock = clock
+        self._n_commands = self._n_safe = 0
+        self._under_way: dict[int, _Command] = {}  # by the trial's number
         last = fence.last() if fence else None
         if last is not None:
             self._guard.commanded(last.setting, last.at_s, doubted=last.doubted)
@@ -64,24 +81,70 @@ class DeviceGate:
             time.sleep(refusal.wait_s)  # only too fast: it comes in time
             refusal = self._guard.refusal(trial.setting, now_s=self._clock())
         if refusal is not None:
-            return Refused(trial=trial.number, by=f"guard of {self._name!r}", reason=refusal.reason, rule=refusal.rule)
-        if self.link:
-            self.link.acting(trial.setting)
+            by = f"guard of {self._name!r}"
+            return Refused(
+                trial=trial.number, by=by, reason=refusal.reason, rule=refusal.rule, places=self._guard.places
+            )
+        n_safe_by_guard = self.link.acting(trial.setting) if self.link else 0
         if self._is_instrument:
-            self._remember(trial.setting, self._clock())
+            self._remember(trial.setting)
+        self._n_commands += 1
+        self._under_way[trial.number] = _Command(self._n_commands, self._n_safe, n_safe_by_guard)
         return None
 
+    def doubt(self, trial: Trial) -> str:
+        """Why what the driver answered is not to be believed: what was done to the device since its command.
+
+        Where nothing was, the device is where it was told to be.
+        """
+        begun = self._under_way.pop(trial.number, None)
+        if begun is None or not self._is_instrument:
+            return ""
+        if self._n_safe != begun.n_safe:
+            return "the device was made safe meanwhile"
+        if self._n_commands != begun.n_commands:
+            return "the device was commanded again meanwhile"
+        why = self.link.answered(begun.n_safe_by_guard) if self.link else ""
+        try:
+            if self.fence:
+                self.fence.check()
+        except Fenced as error:
+            return text_of(error)
+        return why and f"meanwhile {why}"
+
     def reached(self) -> None:
-        """The driver answered: the device is where it was told to be."""
+        """The driver gave a reading that is believed: the device is where it was told to be."""
         self._guard.reached()
         if self.fence and self._is_instrument:
             self.fence.reached()
 
-    def made_safe(self) -> None:
-        """The device was made safe: it may be at its safe setting, and not where it was told to be last."""
-        last = self._guard.last
-        if self._safe_setting and last is not None:
-            self._remember({**last, **self._safe_setting}, self._clock())
+    def make_safe(self, source: Any | None) -> str:
+        """Bring the device to its safe state by this driver, else by its guard's; what went wrong, or nothing.
+
+        Args:
+            source: the driver; None: it is busy, or there is none.
+        """
+        if not self.is_ours():
+            return ""  # another controller's run would be made safe
+        self._n_safe += 1
+        fault = "its driver is busy" if source is None else self._by_driver(source)
+        if fault and self.link:
+            by_guard = self.link.make_safe()
+            fault = by_guard and f"{fault}; by its guard: {by_guard}"
+        self._returned(is_sure=not fault)
+        return fault
+
+    def arm(self) -> None:
+        """Let commands through again after the guard made the device safe.
+
+        Raises:
+            SourceError: if an interlock trips still, or the guard is dead.
+        """
+        if self.link is None:
+            return
+        status = self.link.status()
+        self.link.arm()
+        self._returned(is_sure=status.is_alive and not status.fault)
 
     def close(self) -> None:
         """Let the guard and the device go."""
@@ -99,9 +162,32 @@ class DeviceGate:
             self.fence.check()
         except Fenced:
             return False
+        except SourceError:  # it cannot be told: better safe twice than never
+            return True
         return True
 
-    def _remember(self, setting: Setting, now_s: float) -> None:
+    def _by_driver(self, source: Any) -> str:
+        def both() -> None:
+            source.make_safe()
+            if self._safe_setting:
+                source.return_to(dict(self._safe_setting))
+
+        try:
+            within(SAFE_S, both)
+        except Exception as error:
+            return text_of(error)
+        return ""
+
+    def _returned(self, *, is_sure: bool) -> None:
+        """The device was made safe: it is at its safe setting, or may still be where it was told to be last."""
+        last = self._guard.last
+        if self._safe_setting and last is not None:
+            with suppress(SourceError):  # of another controller by now: that one knows
+                self._remember({**last, **self._safe_setting}, is_sure=is_sure)
+
+    def _remember(self, setting: Setting, *, is_sure: bool = False) -> None:
+        doubted: tuple[Setting, ...] | None = () if is_sure else None
+        now_s = self._clock()
         if self.fence:
-            self.fence.remember(setting, now_s)  # before it is commanded: it may not come back
-        self._guard.commanded(setting, now_s)
+            self.fence.remember(setting, now_s, doubted=doubted)  # before it is commanded: it may not come back
+        self._guard.commanded(setting, now_s, doubted=doubted)

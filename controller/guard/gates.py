@@ -36,13 +36,13 @@ class Gates:
         Raises:
             SourceError: if another controller has the device, or if its guard cannot be started.
         """
-        fence = None
+        fence, device = None, ""
         if binding.name in self.tokens:
-            owner = Owner.here(self.campaign, self.ledger)
-            fence = Fence(device_key(binding), self.tokens[binding.name], owner, name=binding.name)
+            owner, device = Owner.here(self.campaign, self.ledger), device_key(binding)
+            fence = Fence(device, self.tokens[binding.name], owner, name=binding.name)
             fence.take()
         try:
-            link = GuardLink.start(binding) if needs_guard(binding) else None
+            link = GuardLink.start(binding, device=device) if needs_guard(binding) else None
         except BaseException:
             if fence is not None:
                 fence.release()

@@ -32,6 +32,7 @@ from .wire import Lines, Message
 MODULE = "closedloop.controller.guard.process"
 STATUS_S = 1.0  # a guard that says nothing for that long is dead
 ACTING_S = 2.0
+ANSWERED_S = 10.0  # a computer may be busy, and a reading is worth waiting for
 BASE = "closedloop.instruments.instrument"  # where an instrument does nothing to be safe
 _LINKS: weakref.WeakSet[GuardLink] = weakref.WeakSet()
 
@@ -117,13 +118,17 @@ class GuardLink:
         self._ear.start()
 
     @classmethod
-    def start(cls, binding: Binding) -> Self:
-        """Start a guard for this source; once it is here, its own driver is connected.
+    def start(cls, binding: Binding, *, device: str = "") -> Self:
+        """Start a guard for this source; once it is here, its driver is connected, and the interlocks looked at.
+
+        Args:
+            binding: the source.
+            device: its name for the fence, where it has one.
 
         Raises:
             SourceError: if it cannot be started, or cannot connect its driver.
         """
-        charge = charge_for(binding)
+        charge = charge_for(binding, device=device)
         ours, theirs = socket.socketpair()
         link = cls(binding.name, Lines(ours))
         try:
@@ -149,13 +154,21 @@ class GuardLink:
         """
         self._insist("arm", "it was not armed", ACTING_S)
 
-    def acting(self, setting: Setting) -> None:
+    def acting(self, setting: Setting) -> int:
         """To be asked immediately before this setting is commanded; the guard keeps it for its log.
+
+        Returns:
+            How often it has made the device safe, for ``answered``.
 
         Raises:
             SourceError: if nothing may be commanded: an interlock tripped, the deadman fired, or the guard is dead.
         """
-        self._insist("acting", "nothing is commanded", ACTING_S, setting=setting)
+        return int(self._insist("acting", "nothing is commanded", ACTING_S, setting=setting)["n_safe"])
+
+    def answered(self, n_safe: int) -> str:
+        """Why what was commanded at that count may have been cut off by the guard; empty: it was left alone."""
+        said = self._ask("answered", ANSWERED_S, n_safe=n_safe)
+        return f"{self._dead()}, and its end makes the device safe" if said is None else str(said["fault"])
 
     def status(self) -> GuardStatus:
         """How the guard is; one that does not answer is dead."""
@@ -168,10 +181,7 @@ class GuardLink:
     def make_safe(self) -> str:
         """Have the device made safe, over the guard's own connection; what went wrong, or nothing."""
         said = self._ask("make_safe", MAKE_SAFE_S)
-        if said is None:
-            return f"source {self._name!r}: {self._dead()}, so the device may not be safe; see to it by hand"
-        fault = str(said["fault"])
-        return fault and f"source {self._name!r} may not be safe: {fault}; see to it by hand"
+        return self._dead() if said is None else str(said["fault"])
 
     def close(self) -> None:
         """Say goodbye: the guard closes its driver and ends, and the device stays as it is."""
@@ -202,7 +212,7 @@ class GuardLink:
             f"source {self._name!r}: its guard cannot be started ({why}); run '{sys.executable} -m {MODULE}' to see why"
         )
 
-    def _insist(self, do: str, so: str, within_s: float, **more: Any) -> None:
+    def _insist(self, do: str, so: str, within_s: float, **more: Any) -> Message:
         said = self._ask(do, within_s, **more)
         if said is None:
             raise SourceError(f"source {self._name!r}: {self._dead()}, so {so}; start the campaign again")
@@ -210,6 +220,7 @@ class GuardLink:
             raise SourceError(
                 f"source {self._name!r}: {said['fault']}, so {so}; see to the device, then resume the campaign"
             )
+        return said
 
     def _dead(self) -> str:
         return f"its guard (process {self.pid}) {'has ended' if self._is_over.is_set() else 'does not answer'}"

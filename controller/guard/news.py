@@ -8,6 +8,7 @@ Laws:
 
 from __future__ import annotations
 
+from ..lifecycle import GUARD
 from ..records import Paused, Resumed
 from ..source import Binding
 from .link import GuardStatus
@@ -18,7 +19,7 @@ class GuardNews:
 
     def __init__(self, binding: Binding) -> None:
         self.is_held = False  # paused by this guard, and not resumed since
-        self._who = f"guard of {binding.name!r}"
+        self._who = f"{GUARD}{binding.name!r}"
         self._interlocks = binding.guard.interlocks
         self._resume_after_s: float | None = None
 
@@ -37,10 +38,28 @@ class GuardNews:
                 return None
             self.is_held, self._resume_after_s = True, self._patience_s(status)
             return Paused(by=self._who, reason=why)
+        if status.tripped:
+            self._resume_after_s = self._patience_s(status)
         if self._is_clear(status):
             self.is_held = False
             return Resumed(by=self._who, reason=f"clear for {status.clear_for_s:.3g} s")
         return None
+
+    def held(self, status: GuardStatus | None, why: str) -> Paused:
+        """A command was not let through: the pause that says so, however often it has paused before."""
+        self.is_held = True
+        told = _why_held(status) if status else ""
+        if status and told:
+            self._resume_after_s = self._patience_s(status)
+        return Paused(by=self._who, reason=told or why)
+
+    def why_not(self, status: GuardStatus | None) -> str:
+        """Why it would let nothing through though somebody resumes; empty: it would, or nothing is known."""
+        if status is None:
+            return ""
+        if not status.is_alive:
+            return "its guard is gone; start the campaign again"
+        return f"{status.tripped}; it trips still" if status.tripped and not status.clear_for_s else ""
 
     def resumed(self) -> None:
         """A person resumed the campaign."""

@@ -28,7 +28,7 @@ import psutil
 from ..errors import ClosedLoopError
 from .charge import Charge, charge_from
 from .check import Latch
-from .fence import runtime_folder
+from .fence import place_of, runtime_folder
 from .hand import SAFE_S, START_S, Answer, Hand
 from .wire import Lines, Message
 
@@ -61,10 +61,12 @@ class Watch:
         self._is_wanted_again = False
         self._faults: list[str] = []  # of the tries so far
         self._fault = ""  # what was wrong in the end, the last time
+        self._n_safe, self._why_safe = 0, ""  # how often the device was to be made safe, and why the last time
         self._asked: list[int] = []  # who waits for it to be safe
         every = [interlock.every_s for interlock in charge.rules.interlocks]
         self._every_s = min(every) if every else math.inf
         self._look_s = self._beat_s if every else math.inf
+        self._greeting: Message = {}  # to whoever started us, once all is ready
         self._hand: Hand | None = self._new_hand()
 
     def run(self) -> None:
@@ -148,9 +150,16 @@ class Watch:
     def _started(self, answer: Answer) -> None:
         if not self._is_begun:
             self._is_begun, self._is_over, self._beat_s = True, bool(answer.fault), time.monotonic()
-            self._say({"id": 0, "fault": answer.fault, "pid": os.getpid()})
+            self._greeting = {"id": 0, "fault": answer.fault, "pid": os.getpid()}
+            if answer.fault or math.isinf(self._look_s):
+                self._greet()  # else after the first look, so that no command comes before it
         elif not answer.is_alive:
             self._tried(answer.fault) if self._why else self._look(answer)
+
+    def _greet(self) -> None:
+        if self._greeting:
+            self._say(self._greeting)
+            self._greeting = {}
 
     def _tried(self, fault: str) -> None:
         """One try to make the device safe has ended."""
@@ -162,6 +171,8 @@ class Watch:
             if len(self._faults) < N_TRIES:
                 return
         self._fault = "; over a new connection: ".join(self._faults) if fault else ""
+        if not fault:
+            self._keep_place()
         if not self._asked:
             note(f"{self._charge.name}: {self._why}: {self._fault or 'made safe'}; last commanded: {self._last}")
         for number in self._asked:
@@ -173,11 +184,20 @@ class Watch:
         elif self._link is None:
             self._bye = 0
 
+    def _keep_place(self) -> None:
+        """The next controller, whichever it is, counts its steps from where the device was sent now."""
+        safe, last = self._charge.rules.safe_setting, self._last
+        if safe and last is not None and self._charge.device:
+            with suppress(ClosedLoopError):  # whoever comes then counts from where it was commanded last
+                place_of(self._charge.device).returned(since=last, setting={**last, **safe})
+
     def _look(self, answer: Answer) -> None:
         if self._latch.look(answer.readings, time.monotonic(), why=answer.fault):
             self._want_safe(self._latch.text)
+        self._greet()
 
     def _want_safe(self, why: str) -> None:
+        self._n_safe, self._why_safe = self._n_safe + 1, why
         if not self._why:
             self._why, self._faults = why, []
 
@@ -204,7 +224,10 @@ class Watch:
             case "acting":
                 fault = self._why_not()
                 self._last = self._last if fault else message["setting"]
-                self._say({"id": number, "fault": fault})
+                self._say({"id": number, "fault": fault, "n_safe": self._n_safe})
+            case "answered":
+                why = "" if self._n_safe == message["n_safe"] else f"the device was made safe ({self._why_safe})"
+                self._say({"id": number, "fault": why})
             case "make_safe":
                 self._asked.append(number)
                 self._want_safe("asked for")

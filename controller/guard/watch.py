@@ -11,9 +11,12 @@ import time
 from collections.abc import Mapping
 from threading import Event, Thread
 
-from ..records import Paused, Resumed
+from ..lifecycle import GUARD
+from ..perform import HELD_BACK
+from ..records import Failed, Paused, Resumed
 from ..source import Binding
 from .gate import DeviceGate
+from .link import GuardStatus
 from .news import GuardNews
 
 BEAT_S = 1.0
@@ -22,8 +25,8 @@ BEAT_S = 1.0
 class GuardWatch:
     """Looks after the guards of these sources until ``close``."""
 
-    def __init__(self, bindings: Mapping[str, Binding], gates: Mapping[str, DeviceGate | None]) -> None:
-        self._gates = {n: g for n, g in gates.items() if g is not None}
+    def __init__(self, bindings: Mapping[str, Binding], gates: Mapping[str, DeviceGate]) -> None:
+        self._gates = dict(gates)
         self._news = {n: GuardNews(bindings[n]) for n, g in self._gates.items() if g.link is not None}
         self._must_arm: set[str] = set()
         self._next_look = 0.0
@@ -36,8 +39,7 @@ class GuardWatch:
         if time.monotonic() < self._next_look:
             return None
         for name, news in self._news.items():
-            link = self._gates[name].link
-            said = news.hear(link.status(), must_arm=name in self._must_arm) if link else None
+            said = news.hear(self._status(name), must_arm=name in self._must_arm)
             if said is not None:
                 if isinstance(said, Paused):
                     self._must_arm.add(name)
@@ -51,12 +53,27 @@ class GuardWatch:
         Raises:
             SourceError: if the guard lets nothing through.
         """
-        gate = self._gates.get(name)
-        if gate and gate.link and name in self._must_arm:
-            gate.link.arm()
-            gate.made_safe()  # what held it had made it safe
+        if name in self._must_arm:
+            self._gates[name].arm()
             self._must_arm.discard(name)
             self._news[name].resumed()
+
+    def held(self, name: str, answer: Failed) -> Paused:
+        """What the campaign hears where a command was not let through."""
+        news, why = self._news.get(name), answer.message.removeprefix(HELD_BACK)
+        if news is None:
+            return Paused(by=f"{GUARD}{name!r}", reason=why)
+        self._must_arm.add(name)
+        return news.held(self._status(name), why)
+
+    def why_held(self) -> str:
+        """Why a guard lets nothing through even if somebody resumes; empty: none does."""
+        whys = ((name, self._news[name].why_not(self._status(name))) for name in self._news)
+        return next((f"{name!r}: {why}" for name, why in whys if why), "")
+
+    def _status(self, name: str) -> GuardStatus | None:
+        link = self._gates[name].link
+        return link.status() if link else None
 
     def close(self) -> None:
         """The guards hear nothing more from here."""

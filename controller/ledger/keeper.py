@@ -3,6 +3,7 @@
 Laws:
     * Whatever goes wrong here, the campaign goes on: the digest only makes ``status`` quick.
     * Short campaigns have none: they are read in a moment as they are.
+    * What a digest says is not known here: whoever opens the ledger gives what is kept.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ import sqlite3
 import time
 
 from ..records import AnyEvent
-from ..report.lookup import declaration_of, text_of
-from ..report.retold import Retold
-from ..report.standing import Forgotten, Standing
 from . import digest as ledger_digest
+from .digest import Forgotten, Keeping, Kept
 from .file import immediate
 
 EVERY = 1_000  # events between two digests: what ``status`` then reads besides
@@ -28,9 +27,10 @@ _LOG = logging.getLogger(__name__)
 class Keeper:
     """One campaign's."""
 
-    def __init__(self, campaign: str) -> None:
+    def __init__(self, campaign: str, keeping: Keeping) -> None:
         self._campaign = campaign
-        self._standing: Standing | None = None
+        self._keeping = keeping
+        self._standing: Kept | None = None
         self._stored = 0  # seq of the last digest
         self._has_payload = False
         self._told_anew = -AGAIN_S
@@ -61,7 +61,7 @@ class Keeper:
             if self._standing is not None:
                 self._catch_up(driver, self._standing)
 
-    def _catch_up(self, driver: sqlite3.Connection, standing: Standing) -> None:
+    def _catch_up(self, driver: sqlite3.Connection, standing: Kept) -> None:
         for _ in range(0, MOST, EVERY):
             events = ledger_digest.after(driver, self._campaign, standing.seq, most=EVERY)
             for event in events:
@@ -71,12 +71,12 @@ class Keeper:
             if len(events) < EVERY:
                 return
 
-    def _begin(self, driver: sqlite3.Connection) -> Standing | None:
+    def _begin(self, driver: sqlite3.Connection) -> Kept | None:
         """Go on from the last digest; None: the campaign is too short for one."""
         found = ledger_digest.restart(driver, self._campaign)
         if found.payload:
             try:
-                place = Standing.restore(found.payload, lambda seq: declaration_of(self._event(driver, seq)))
+                place = self._keeping.restore(found.payload, lambda seq: self._event(driver, seq))
                 self._standing, self._stored, self._has_payload = place, found.seq, True
                 return place
             except Forgotten:
@@ -90,23 +90,16 @@ class Keeper:
     def _event(self, driver: sqlite3.Connection, seq: int) -> AnyEvent:
         return ledger_digest.declared_in(driver, self._campaign, seq)
 
-    def _tell_anew(self, driver: sqlite3.Connection) -> Standing | None:
+    def _tell_anew(self, driver: sqlite3.Connection) -> Kept | None:
         if time.monotonic() < self._told_anew + AGAIN_S:
             return None
         self._told_anew, self._stored, self._has_payload = time.monotonic(), 0, False
         with immediate(driver, wait_s=_WAIT_S):
             ledger_digest.clear(driver, self._campaign)
-        return Retold(ledger_digest.turns(driver, self._campaign))
+        return self._keeping.anew(ledger_digest.turns(driver, self._campaign))
 
-    def _store(self, driver: sqlite3.Connection, standing: Standing) -> None:
-        is_right = not isinstance(standing, Retold) or standing.is_right
+    def _store(self, driver: sqlite3.Connection, standing: Kept) -> None:
+        entry = standing.entry()
         with immediate(driver, wait_s=_WAIT_S):
-            ledger_digest.store(
-                driver,
-                self._campaign,
-                standing.seq,
-                n_scored=standing.mark.sums.n,
-                sums=text_of(standing.mark),
-                payload=standing.dump() if is_right else None,
-            )
-        self._stored, self._has_payload = standing.seq, is_right
+            ledger_digest.store(driver, self._campaign, standing.seq, entry)
+        self._stored, self._has_payload = standing.seq, entry.payload is not None

@@ -71,7 +71,7 @@ class Lease:
     """Our right to append to one campaign, kept alive by a thread with its own connection."""
 
     def __init__(
-        self, engine: sa.Engine, path: Path, campaign: str, chore: Callable[[sqlite3.Connection], None]
+        self, engine: sa.Engine, path: Path, campaign: str, chore: Callable[[sqlite3.Connection], None] | None
     ) -> None:
         self.key = {"campaign": campaign, "token": uuid.uuid4().hex}
         self.proof = (campaign, self.key["token"])
@@ -158,7 +158,8 @@ class Lease:
                         driver.execute(_BEAT, {**self.key, "now": now})
                 except sqlite3.Error:
                     pass  # a full disk or a lock: the next append says so, the next beat tries again
-                self._chore(driver)
+                if self._chore is not None:
+                    self._chore(driver)
 
 
 def lost(path: Path, campaign: str) -> str:

@@ -23,6 +23,7 @@ from sqlmodel import Field, SQLModel, col
 
 from ..errors import LedgerError
 from ..records import AnyEvent, Event, Noted, Proposed, dump_event, load_event
+from .digest import Keeping
 from .file import WAIT_S, connect, driver_of, explained, explanation, immediate, make_engine, prepare
 from .keeper import Keeper
 from .lease import Lease, LeaseRow, lost
@@ -80,27 +81,30 @@ class Ledger:
         ...     stamped = ledger.append(Noted(text="the lamp was changed"))
     """
 
-    def __init__(self, engine: sa.Engine, path: Path, campaign: str, *, wait_s: float = WAIT_S) -> None:
+    def __init__(
+        self, engine: sa.Engine, path: Path, campaign: str, *, wait_s: float = WAIT_S, keeping: Keeping | None = None
+    ) -> None:
         self.path = path
         self.campaign = campaign
         self._engine = engine
         self._wait_s = wait_s
         self._connection = connect(engine)  # held: opening one costs more than an append
         self._driver = driver_of(self._connection)
-        self._keeper = Keeper(campaign)
-        self._lease = Lease(engine, path, campaign, self._keeper.work)
+        self._keep = Keeper(campaign, keeping).work if keeping else None
+        self._lease = Lease(engine, path, campaign, self._keep)
         self._guard = threading.Lock()
         self._tail: tuple[int, str] | None = None  # (seq, hash) of the last event; None: read it again
         self._given = 0  # the newest letter that `inbox` gave out
 
     @classmethod
-    def open(cls, path: str | Path, campaign: str, *, wait_s: float = WAIT_S) -> Self:
+    def open(cls, path: str | Path, campaign: str, *, wait_s: float = WAIT_S, keeping: Keeping | None = None) -> Self:
         """Open or make the file, bring its schema up to date and take the campaign's lease.
 
         Args:
             path: the SQLite file; its folder must exist, best on a local disk: see ``ledger_place``.
             campaign: the campaign's name; it may be new.
             wait_s: how long to wait for the file's write lock, here and at each append.
+            keeping: how its digest is kept, for a quick ``status``; None: none is.
 
         Raises:
             LeaseHeld: if another controller writes this campaign.
@@ -111,7 +115,7 @@ class Ledger:
         try:
             with explained(file):
                 prepare(engine, file, wait_s=wait_s)
-                ledger = cls(engine, file, campaign, wait_s=wait_s)
+                ledger = cls(engine, file, campaign, wait_s=wait_s, keeping=keeping)
                 ledger._lease.take(ledger._connection, wait_s=wait_s)
         except BaseException:
             engine.dispose()
@@ -191,7 +195,8 @@ class Ledger:
         with self._guard:
             if not self._connection.closed:
                 self._lease.stop()
-                self._keeper.work(self._driver)
+                if self._keep is not None:
+                    self._keep(self._driver)
                 self._lease.release(self._driver)
                 self._connection.close()
         self._engine.dispose()

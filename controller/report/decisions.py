@@ -54,6 +54,7 @@ def _status_words(t: TrialStory) -> str:
     if t.status == "failed" and t.failure:
         return t.failure.cause
     words = {"proposed": "waits for approval", "approved": "in flight", "acting": "in flight", "unknown": "in doubt"}
+    words |= {"cancelled": "not run"}
     return "set aside" if t.status == "invalid" and t.reading else words.get(t.status, t.status)
 
 

@@ -1,7 +1,7 @@
 """What a ledger's declaration says, as far as a reader needs it.
 
-It was checked before it was written, so here it is only read: no unit is looked up and no constraint is
-solved, and with that neither pint nor NumPy is loaded.
+It was checked before it was written, so here it is only read: no unit is looked up, and no constraint is worked out
+but those of a declaration that was amended. With that neither pint nor, mostly, NumPy is loaded.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ..errors import LedgerError
+from ..errors import CampaignError, LedgerError
+from ..expressions import Constraint
 from ..goal import Goal
+from ..records import Amended, AnyEvent, Started
+from ..space import Space
 
 SECONDS = {
     **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
@@ -34,6 +37,7 @@ class DeclaredSource:
     cost: dict[str, float]  # of a trial, time in seconds
     n_slots: int
     unknowns: dict[str, Any]
+    people: tuple[str, ...] = ()  # who may approve its trials; empty: anybody
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,11 @@ class Declaration:
     budget: dict[str, float]
     belief: str
     raw: Mapping[str, Any] = field(repr=False)
+    is_amended: bool = False  # so that what was measured may lie outside its space
 
     @classmethod
-    def of(cls, raw: Mapping[str, Any]) -> Declaration:
-        """From the event ``started``.
+    def of(cls, raw: Mapping[str, Any], *, is_amended: bool = False) -> Declaration:
+        """From the event ``started``, or ``amended``.
 
         Raises:
             LedgerError: if it holds a name that no campaign can have, so that it was not written by closedloop.
@@ -69,7 +74,33 @@ class Declaration:
             budget=_amounts(raw["budget"]),
             belief=raw.get("belief") or _usual_belief(sources),
             raw=raw,
+            is_amended=is_amended,
         )
+
+    def has(self, setting: Mapping[str, Any]) -> bool:
+        """Whether a setting that was proposed lies in the space, as it was amended."""
+        if not self.is_amended or self._space is None:
+            return True
+        try:
+            self._space.check(setting)
+        except CampaignError:
+            return False
+        return True
+
+    @cached_property
+    def _space(self) -> Space | None:
+        """None where this closedloop cannot read it."""
+        from pydantic import TypeAdapter
+
+        from ..parameters import Parameter
+        from ..units import trusted
+
+        try:
+            with trusted():
+                parameters = TypeAdapter(dict[str, Parameter]).validate_python(self.raw["parameters"])
+            return Space(parameters, tuple(Constraint(text) for text in self.raw.get("constraints", ())))
+        except ValueError:
+            return None
 
     @cached_property
     def instruments(self) -> frozenset[str]:
@@ -92,6 +123,17 @@ class Declaration:
         return next((r for r in self.budget if r != "trials"), next(iter(self.budget)))
 
 
+def declaration_of(event: AnyEvent) -> Declaration:
+    """The declaration that an event holds.
+
+    Raises:
+        LedgerError: if it holds none.
+    """
+    if not isinstance(event, Started | Amended):
+        raise LedgerError(f"event {event.seq} is {event.kind!r} and holds no declaration; run 'closedloop verify'")
+    return Declaration.of(event.campaign, is_amended=isinstance(event, Amended))
+
+
 def _check_names(raw: Mapping[str, Any]) -> None:
     names = [raw["name"], *raw["parameters"], *raw["responses"], *raw["sources"]]
     if strange := [name for name in names if not _NAME.fullmatch(name)]:
@@ -108,6 +150,7 @@ def _source(declared: Mapping[str, Any]) -> DeclaredSource:
         cost={"trials": 1.0, **_amounts(declared.get("cost") or {})},
         n_slots=declared.get("replicas", 1),
         unknowns=declared.get("unknowns") or {},
+        people=tuple((declared.get("approval") or {}).get("people") or ()),
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ..calibration import calibration, second_half
+from .counts import others_words
 from .markup import Child, Html, el, join, table
+from .sayings import who
 from .story import Story, TrialStory
 from .study import Study
 from .words import amount, duration, goal_words, number, plural, plus_minus, unit_sign, value_words, with_unit
@@ -48,14 +50,15 @@ def _best_card(story: Story) -> Html:
         text = f"distance of {text} to {number(goal.value or 0.0)}"
     unit = el("small", f" {unit_sign(story.declared.objective_unit)}")
     more = f"trial {best.number}" + ("" if story.is_feasible(best.reading.values) else ", breaks a constraint")
+    more += "" if story.declared.has(best.trial.setting) else ", outside the space as it was amended"
     return _card(f"best {text}", join([number(x) if x is not None else "no value", unit]), more)
 
 
 def _counts_card(story: Story) -> Html:
     experiments, simulations = story.n_answered("instrument"), story.n_answered("simulator")
-    n_failed = story.n_failed()
-    failed = f", and {plural(n_failed, 'trial')} failed" if n_failed else ""
-    return _card("experiments", str(experiments), f"beside {plural(simulations, 'simulation')}{failed}")
+    others = others_words(story)
+    more = f"beside {plural(simulations, 'simulation')}; of {plural(len(story.trials), 'trial')} in all"
+    return _card("experiments", str(experiments), f"{more}{f': {others}' if others else ''}")
 
 
 def _spent_card(story: Story) -> Html:
@@ -85,7 +88,8 @@ def _ending(story: Story) -> Html:
     if story.stopped:
         return el("p", el("strong", "Stopped"), f" after {took}: {story.stopped.reason}.")
     if story.paused:
-        return el("p", el("strong", "Paused"), f" after {took}, by {story.paused.by}: {story.paused.reason}.")
+        pauses = "; ".join(f"by {who(p.by)}: {p.reason}" for p in sorted(story.pauses.values(), key=lambda p: p.seq))
+        return el("p", el("strong", "Paused"), f" after {took}, {pauses}.")
     running = f", with {plural(len(story.running), 'trial')} in flight" if story.running else ""
     return el("p", el("strong", "Not over"), f": {plural(story.seq, 'event')} in {took}{running}.")
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ..errors import LedgerError
 from ..ledger import digest as ledger_digest
 from ..ledger import reader as ledger_reader
-from ..records import Amended, AnyEvent, Started
-from .declaration import Declaration
-from .standing import Forgotten, Mark, Standing
+from ..ledger.digest import Forgotten, Keeping
+from ..records import AnyEvent
+from .declaration import Declaration, declaration_of
+from .retold import Retold
+from .standing import Mark, Standing
 from .story import Story, TrialStory, read_story
 from .worth import Sums
 
@@ -26,51 +26,46 @@ def read_standing(path: str | Path, campaign: str | None = None) -> Story:
     if not found.payload:
         return read_story(path, campaign)
     try:
-        return _Looked(path, found).standing
+        return looked_up(path, found)
     except (Forgotten, ValueError):
         return read_story(path, campaign)
+
+
+def looked_up(path: str | Path, found: ledger_digest.Digest, *, to: int | None = None) -> Standing:
+    """A digest and the events since, up to one.
+
+    Raises:
+        Forgotten or ValueError: if that does not do.
+    """
+    return _Looked(path, found, to).standing
 
 
 class _Looked:
     """A standing whose sums of the past are looked up where they are asked for."""
 
-    def __init__(self, path: str | Path, found: ledger_digest.Digest) -> None:
+    def __init__(self, path: str | Path, found: ledger_digest.Digest, to: int | None) -> None:
         self._path, self._campaign = path, found.campaign
-        self.standing = Standing.restore(found.payload, self._declared)
+        self.standing = _restored(found.payload, self._event)
         for event in ledger_reader.stream(path, found.campaign, after_seq=found.seq):
-            self.standing.tell(event)
+            if to is None or event.seq <= to:
+                self.standing.tell(event)
         self.standing.marks = self._mark
 
-    def _declared(self, seq: int) -> Declaration:
-        return declaration_of(ledger_digest.event_at(self._path, self._campaign, seq))
+    def _event(self, seq: int) -> AnyEvent:
+        return ledger_digest.event_at(self._path, self._campaign, seq)
 
     def _mark(self, n: int) -> tuple[Mark, Iterable[TrialStory]]:
         text = ledger_digest.mark_before(self._path, self._campaign, n)
-        mark = mark_of(text) if text else Mark(Sums())
+        mark = Mark.of(text) if text else Mark(Sums())
         answers = ledger_digest.answered_after(self._path, self._campaign, mark.answer)
         return mark, (_told(self.standing.declared, events) for events in answers)
 
 
-def declaration_of(event: AnyEvent) -> Declaration:
-    """The declaration that an event holds.
-
-    Raises:
-        LedgerError: if it holds none.
-    """
-    if not isinstance(event, Started | Amended):
-        raise LedgerError(f"event {event.seq} is {event.kind!r} and holds no declaration; run 'closedloop verify'")
-    return Declaration.of(event.campaign)
+def _restored(payload: str, event_at: Callable[[int], AnyEvent]) -> Standing:
+    return Standing.restore(payload, lambda seq: declaration_of(event_at(seq)))
 
 
-def text_of(mark: Mark) -> str:
-    """A mark as JSON."""
-    return json.dumps({"answer": mark.answer, "sums": vars(mark.sums)})
-
-
-def mark_of(text: str) -> Mark:
-    """The inverse of ``text_of``."""
-    found = json.loads(text)
-    return Mark(Sums.load(found["sums"]), found["answer"])
+KEEPING = Keeping(restore=_restored, anew=Retold)  # for the writer of a ledger
 
 
 def _told(declared: Declaration, events: list[AnyEvent]) -> TrialStory:

@@ -14,10 +14,11 @@ from .headline import headline
 from .markup import Html, el
 from .provenance import provenance
 from .slices import discrepancy, slices
-from .spending import spending, timeline
+from .spending import spending
 from .story import Story, read_events
 from .study import Study
 from .theme import STYLE
+from .timeline import timeline
 from .unknowns import unknowns
 
 # Whatever a campaign or a driver says: no script, and nothing from another host.

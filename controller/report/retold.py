@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..ledger.digest import Turns
-from ..records import Amended, AnyEvent, Observed, Quarantined, Restored, Started
-from .declaration import Declaration
+from ..records import Amended, AnyEvent, Observed, Quarantined, Restored
+from .declaration import declaration_of
 from .standing import WINDOW, Standing
 from .story import TrialStory
 
@@ -18,8 +18,7 @@ class Retold(Standing):
     """Right from ``turns.horizon`` on; before, only the sums of what it has forgotten are."""
 
     def __init__(self, turns: Turns, *, window: int = WINDOW) -> None:
-        assert isinstance(turns.declared, Started | Amended)
-        super().__init__(Declaration.of(turns.declared.campaign), window=window)
+        super().__init__(declaration_of(turns.declared), window=window)
         self._turns = turns
 
     @property

@@ -8,6 +8,7 @@ Laws:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,19 +18,16 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from ..calibration import Calibration, Scored
+from ..ledger.digest import Entry, Forgotten
 from ..lifecycle import Status, TrialEvent
 from ..records import Amended, AnyEvent, Ending, Paused, Restored, Started, Stopped
 from .declaration import Declaration
 from .story import Story, TrialStory
 from .worth import Sums
 
-VERSION = 1  # of the dump; another one is not read
+VERSION = 2  # of the dump; another one is not read
 WINDOW = 100  # answers held in full at least; a reader shows fewer, and an outlier is set aside sooner
 _LOST = ("failed", "invalid")
-
-
-class Forgotten(Exception):
-    """An event is about what is no longer held."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,16 @@ class Mark:
 
     sums: Sums
     answer: int = 0  # seq of the last answer that is in them
+
+    def text(self) -> str:
+        """As JSON."""
+        return json.dumps({"answer": self.answer, "sums": vars(self.sums)})
+
+    @classmethod
+    def of(cls, text: str) -> Mark:
+        """The inverse of ``text``."""
+        found = json.loads(text)
+        return cls(Sums.load(found["sums"]), found["answer"])
 
 
 Marks = Callable[[int], tuple[Mark, Iterable[TrialStory]]]  # n -> a mark of at most n scored, and the answers behind it
@@ -172,6 +180,16 @@ class Standing(Story):
         )
         return made.model_dump_json()
 
+    @property
+    def is_right(self) -> bool:
+        """Whether it says what the whole story says by now."""
+        return True
+
+    def entry(self) -> Entry:
+        """What is stored of it."""
+        payload = self.dump() if self.is_right else None
+        return Entry(n_scored=self.mark.sums.n, sums=self.mark.text(), payload=payload)
+
     @classmethod
     def restore(cls, text: str, declared: Callable[[int], Declaration], *, window: int = WINDOW) -> Standing:
         """From a dump.
@@ -205,9 +223,6 @@ class Standing(Story):
         is_out_of_place = isinstance(event, Restored) and event.trial not in self.answered
         if is_gone or is_out_of_place:
             raise Forgotten
-
-    def _is_worth_the_same(self, event: Amended) -> bool:
-        return _worth_of(event.campaign) == _worth_of(self.declared.raw)
 
     def _scored_of(self, t: TrialStory) -> list[Scored]:
         is_of_target = t.is_read and t.trial.source == self.declared.target
@@ -272,7 +287,8 @@ class Standing(Story):
 def _worth_of(raw: Any) -> tuple[Any, ...]:
     """What a declaration says of the worth of readings."""
     declared = Declaration.of(raw)
-    return raw["goal"], raw["responses"], declared.target, list(raw["sources"])
+    space = raw["parameters"], raw.get("constraints", [])
+    return raw["goal"], raw["responses"], space, declared.target, list(raw["sources"])
 
 
 @cache

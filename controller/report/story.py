@@ -43,7 +43,7 @@ from ..records import (
     Stopped,
     Trial,
 )
-from .declaration import Declaration
+from .declaration import Declaration, declaration_of
 from .sayings import saying
 
 
@@ -122,7 +122,7 @@ class Story:
             if told is None:
                 if not isinstance(event, Started):
                     raise LedgerError(f"the campaign begins with {event.kind!r}, not with 'started'; run 'verify'")
-                told = cls(Declaration.of(event.campaign))
+                told = cls(declaration_of(event))
             told.tell(event)
         if told is None:
             raise LedgerError("the campaign has no events; run 'closedloop verify'")
@@ -153,11 +153,11 @@ class Story:
             case Paused():
                 self.pauses[event.by] = event
             case Resumed():
-                _resume(self.pauses, event)
+                resume(self.pauses, event)
             case Ending():
                 self.ending = event
             case Amended():
-                self.declared = Declaration.of(event.campaign)
+                self.declared = declaration_of(event)
                 self._ranked_anew()
             case Stopped():
                 self.stopped = event
@@ -166,6 +166,15 @@ class Story:
     def running(self) -> list[TrialStory]:
         """Approved and not answered, oldest first."""
         return [t for t in self.trials.values() if t.status in RUNNING]
+
+    @property
+    def reserved(self) -> dict[str, float]:
+        """What the trials that wait or run are expected to cost."""
+        total: dict[str, float] = {}
+        for t in (*self.in_status("proposed"), *self.running):
+            for resource, amount in t.trial.cost.items():
+                total[resource] = total.get(resource, 0.0) + amount
+        return total
 
     def in_status(self, *statuses: Status) -> list[TrialStory]:
         """The trials of these statuses, oldest first."""
@@ -311,15 +320,15 @@ class Story:
             if self.trials[number].is_read:
                 self._rank(self.trials[number])
 
-    def _merit(self, t: TrialStory) -> tuple[bool, float, int]:
+    def _merit(self, t: TrialStory) -> tuple[bool, bool, float, int]:
         """The larger the better; of two readings alike the older trial's."""
         values = t.reading.values if t.reading else {}
-        margin = self._margin(values)
+        is_inside, margin = self.declared.has(t.trial.setting), self._margin(values)
         if margin < 0:
-            return False, margin, -t.number
+            return is_inside, False, margin, -t.number
         x = self.objective(values)
         sign = 1.0 if self.declared.goal.aim == "maximize" else -1.0
-        return True, -math.inf if x is None else sign * x, -t.number
+        return is_inside, True, -math.inf if x is None else sign * x, -t.number
 
     def _margin(self, values: Mapping[str, float]) -> float:
         try:
@@ -357,7 +366,7 @@ def _explained(path: str | Path) -> Iterator[None]:
         raise LedgerError(f"{path}: an event cannot be read ({where['msg']}); run 'closedloop verify'") from error
 
 
-def _resume(pauses: dict[str, Paused], event: Resumed) -> None:
+def resume(pauses: dict[str, Paused], event: Resumed) -> None:
     """A guard ends its own pause, a person every one."""
     if is_guard(event.by):
         pauses.pop(event.by, None)

@@ -43,6 +43,7 @@ from closedloop.controller.records import (
     Why,
     dump_event,
 )
+from closedloop.controller.report.lookup import KEEPING
 
 N_APPENDS = 1_500
 N_ROUNDS = 5
@@ -161,7 +162,7 @@ def long_ledger(path: Path, n_events: int) -> None:
         made = time.perf_counter()
         print(f"made          {made - began:6.2f} s, {n_events} events, {path.stat().st_size / 1e6:.0f} MB")
         ledger_keeper.MOST = n_events  # at once what the writer's keeper does on the way
-        Ledger.open(path, "long").close()
+        Ledger.open(path, "long", keeping=KEEPING).close()
         took = time.perf_counter() - made
         print(f"digests       {took:6.2f} s, {1e6 * took / n_events:.0f} us an event, in the thread of the heartbeat")
     began = time.perf_counter()

@@ -13,11 +13,11 @@ import pytest
 
 import closedloop as cl
 from closedloop.controller.campaign_file import parse
+from closedloop.controller.capsule import verify_capsule, write_capsule
 from closedloop.controller.errors import ClosedLoopError, LedgerError
 from closedloop.controller.ledger import reader as ledger_reader
 from closedloop.controller.ledger.anchor import Anchor
 from closedloop.controller.ledger.audit import audit
-from closedloop.controller.ledger.capsule import verify_capsule, write_capsule
 from closedloop.controller.ledger.crate import METADATA
 from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.records import Noted, Started

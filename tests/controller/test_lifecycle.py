@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from closedloop.controller.amendment import amended
 from closedloop.controller.decide import decide
 from closedloop.controller.errors import LedgerError
 from closedloop.controller.evolve import evolve, why_not
+from closedloop.controller.ledger import reader as ledger_reader
+from closedloop.controller.ledger.writer import Ledger
 from closedloop.controller.lifecycle import TABLE, after
 from closedloop.controller.records import (
     Acting,
@@ -31,6 +34,7 @@ from closedloop.controller.records import (
     Restored,
     Resumed,
     Settled,
+    Started,
     Stopped,
     Trial,
 )
@@ -302,3 +306,90 @@ def test_nothing_is_said_of_a_campaign_that_is_over() -> None:
     for event in (Paused(by="a", reason="b"), Resumed(by="a"), Ending(by="a"), Amended(by="a", changes={"x": 1})):
         assert admit(state, event).kind == "noted"
     assert admit(state, Observed(trial=1, reading=READING)).kind == "observed"  # late, and not lost
+
+
+def test_a_guard_s_refusals_trip_the_breaker_and_a_person_s_do_not() -> None:
+    """They cost nothing, so that nothing else would ever end a row of them."""
+    rule = {"by": "guard of 'lab'", "rule": "max_step.x"}
+    for said, n_failures in ((rule, 5), ({"by": "ann"}, 0)):
+        refusals = [e for n in range(1, 6) for e in (proposed(n), Refused(trial=n, reason="too far", **said))]
+        state = told(State(campaign()), *refusals)
+        assert state.failures_in_a_row.get("lab", 0) == n_failures
+        assert dict(state.spent) == {}
+        assert decide(state).kind == ("paused" if n_failures else "proposed")
+    assert "too far" in decide(told(State(campaign()), *[e for n in range(1, 6) for e in refused_by_guard(n)])).reason
+    state = told(State(campaign()), *refused_by_guard(1), proposed(2), Observed(trial=2, reading=READING))
+    assert state.failures_in_a_row["lab"] == 0
+
+
+def refused_by_guard(n: int) -> list[AnyEvent]:
+    return [proposed(n), Refused(trial=n, by="guard of 'lab'", reason="too far", rule="max_step.x")]
+
+
+def test_what_waits_for_approval_is_reserved_in_the_budget() -> None:
+    state = told(State(campaign(budget={"money": 7})), proposed(1, asks="dear"))
+    assert (dict(state.spent), state.reserved["money"]) == ({}, 3.0)
+    assert state.can_afford({"money": 4.0})
+    assert not state.can_afford({"money": 4.1})
+    assert not told(state, proposed(2, asks="dear")).can_afford({"money": 3.0})
+    assert told(state, Approved(trial=1, by="ann")).reserved["money"] == 3.0
+    assert told(state, Refused(trial=1, by="ann", reason="no")).reserved == {}
+
+
+def test_what_is_in_doubt_holds_its_source_and_the_end_until_its_driver_was_asked() -> None:
+    state = told(State(campaign(budget={"money": 3.5})), proposed(), Acting(trial=1), IN_DOUBT)
+    assert (state.doubts, state.trials[1].status, state.trials[1].doubt) == ((1,), "unknown", "unasked")
+    assert state.is_held("lab")
+    assert not state.is_held("model")
+    assert decide(state) is None  # the budget is spent, and the device may still know the reading
+    unknown = told(state, Settled(trial=1, outcome="unknown", by="driver"))
+    asked = told(unknown, decide(unknown))
+    assert asked.trials[1].doubt == "asked"
+    assert decide(asked).kind == "stopped"
+    certain = told(State(campaign()), proposed(), Acting(trial=1), Failed(trial=1, cause="error", message="dry"))
+    assert (certain.doubts, certain.trials[1].doubt, certain.is_held("lab")) == ((), "", False)
+
+
+@pytest.mark.parametrize("rule", ["rerun", "ask"])
+def test_a_trial_cut_off_is_begun_again_only_where_the_rule_says_so(rule: str, tmp_path: Path) -> None:
+    """A controller died between its word and the answer: the next one doubts, asks, and then obeys the rule."""
+    done: list[float] = []
+
+    @cl.instrument(cost={"money": 3})
+    def lab(x: float, y: float) -> dict:
+        done.append(x)
+        return {"f": x - y}
+
+    source = {"instrument": lab, "cost": {"money": 3}, "on_unknown": rule}
+    c = campaign(sources={"lab": source}, budget={"money": 6})
+    path = tmp_path / "l.db"
+    with Ledger.open(path, c.name) as book:
+        for event in (Started(campaign=c.to_dict(), key="k"), proposed(x=0.125), Acting(trial=1)):
+            book.append(event)
+    state = cl.run(c, ledger=path, executor="inline", patience_s=0.0).state
+    begun = [(e.trial, e.attempt) for e in ledger_reader.events(path) if isinstance(e, Acting)]
+    if rule == "rerun":
+        assert (begun, done) == ([(1, 1), (1, 2)], [0.125])
+        assert (state.trials[1].status, state.trials[1].attempt, state.spent["money"]) == ("observed", 2, 6.0)
+    else:
+        assert (begun, done) == ([(1, 1)], [])
+        assert (state.doubts, state.trials[1].doubt) == ((1,), "asked")
+
+
+def test_a_rerun_after_doubt_is_begun_again_by_the_controller_that_doubted(tmp_path: Path) -> None:
+    done: list[float] = []
+
+    @cl.instrument(cost={"money": 3})
+    def lab(x: float, y: float) -> dict:
+        done.append(x)
+        if len(done) == 1:
+            raise cl.OutcomeUnknown("the link was cut")
+        return {"f": x - y}
+
+    c = campaign(sources={"lab": {"instrument": lab, "cost": {"money": 3}, "on_unknown": "rerun"}}, budget={"money": 6})
+    state = cl.run(c, ledger=tmp_path / "l.db", executor="inline", patience_s=0.0).state
+    begun = [(e.trial, e.attempt) for e in ledger_reader.events(tmp_path / "l.db") if isinstance(e, Acting)]
+    assert begun == [(1, 1), (1, 2)]
+    assert len(done) == 2
+    assert done[0] == done[1]
+    assert (state.trials[1].status, state.n_readings("lab")) == ("observed", 1)

@@ -12,7 +12,19 @@ from closedloop.controller.decide import decide
 from closedloop.controller.errors import LedgerError
 from closedloop.controller.evolve import evolve, replay
 from closedloop.controller.ledger import reader as ledger_reader
-from closedloop.controller.records import EVENT, AnyEvent, Observed, Proposed, Reading, dump_event, load_event
+from closedloop.controller.records import (
+    EVENT,
+    Amended,
+    AnyEvent,
+    Observed,
+    Proposed,
+    Reading,
+    Started,
+    Trial,
+    dump_event,
+    load_event,
+)
+from closedloop.controller.report.story import Story
 from closedloop.controller.state import State
 
 
@@ -159,3 +171,24 @@ def test_fault_33_a_source_that_always_fails_pauses_the_campaign(tmp_path: Path)
     assert "failed 5 times in a row" in result.why_stopped
     assert "the pump is dry" in result.why_stopped
     assert result.best is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "best"),
+    [
+        ({"budget": {"money": 40}}, 1),
+        ({"parameters": {"x": {"low": 0.5, "high": 1}, "y": {"low": 0, "high": 1}}}, 2),
+        ({"constraints": ["x >= 0.8"]}, 3),
+        ({"constraints": ["x >= 0.95"]}, 1),  # nothing lies inside: of all, the best
+    ],
+)
+def test_the_best_lies_in_the_space_as_it_was_amended_where_anything_does(changes: dict, best: int) -> None:
+    events: list[AnyEvent] = [Started(campaign=declared().to_dict())]
+    for n, x in ((1, 0.3), (2, 0.6), (3, 0.9)):
+        events.append(Proposed(trial=Trial(number=n, source="lab", setting={"x": x, "y": 0.0})))
+        events.append(Observed(trial=n, reading=Reading(values={"f": float(n)})))
+    events.append(Amended(by="ann", changes={"...": 0}, campaign=declared(**changes).to_dict()))
+    events = [event.model_copy(update={"seq": k}) for k, event in enumerate(events, 1)]
+    state, story = replay(declared(), events), Story.of(events)
+    assert state.best.trial.number == story.best.number == best
+    assert story.declared.has(story.best.trial.setting) is (changes != {"constraints": ["x >= 0.95"]})

@@ -13,11 +13,11 @@ import zipfile
 
 import pytest
 
+from closedloop.controller.capsule import verify_capsule
 from closedloop.controller.errors import LedgerError
 from closedloop.controller.ledger import crate
 from closedloop.controller.ledger.anchor import Anchor, read_anchor
 from closedloop.controller.ledger.audit import audit
-from closedloop.controller.ledger.capsule import verify_capsule
 from closedloop.controller.ledger.crate import METADATA, is_zip, opened_crate
 from closedloop.controller.ledger.schema import APPLICATION_ID
 from closedloop.controller.ledger.writer import Ledger

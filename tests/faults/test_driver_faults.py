@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from closedloop.controller.errors import OutcomeUnknown
-from closedloop.controller.executor import InlineExecutor
+from closedloop.controller.inline import InlineExecutor
 from closedloop.controller.perform import MAX_TEXT, perform
 from closedloop.controller.records import Observed, Reading, Trial, dump_event, load_event
 from closedloop.controller.source import Binding
@@ -286,7 +286,7 @@ def test_an_instrument_that_does_not_come_back_answers_every_trial_all_the_same(
 def test_an_inline_instrument_that_does_not_come_back_answers_every_trial_all_the_same(tmp_path):
     class Gone(Shy):
         def measure(self, setting):
-            time.sleep(5)
+            time.sleep(0.5)
 
     executor = InlineExecutor(
         {"gone": Binding(name="gone", cls=Gone, settings={"log": str(tmp_path / "g")}, timeout=0.1)}

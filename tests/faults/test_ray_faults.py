@@ -380,7 +380,8 @@ def test_the_reaper_takes_no_process_that_only_mentions_the_folder(tmp_path):
 
 def test_what_rays_memory_monitor_kills_is_said_to_lack_memory(alone):
     one = alone(RAY_memory_usage_threshold="0.01", RAY_memory_monitor_refresh_ms="100")
-    assert "the memory of its computer ran out" in one.said["refused"]
+    words = one.said.get("refused") or one.next()["answer"]["message"]  # it may just have connected
+    assert "the memory of its computer ran out" in words
 
 
 CAMPAIGN = """

@@ -142,11 +142,12 @@ def test_what_trips_between_two_trials_lets_none_begin_before_somebody_resumed(k
         paused, cancelled = cancelled, paused
     assert (paused.kind, cancelled.trial, cancelled.cost, cancelled.is_in_doubt) == ("paused", 2, {}, False)
     assert "bake 2" not in oven.lines()
-    oven.submit(3)  # as if somebody resumed, while it trips still
+    assert "it trips still" in oven.executor.why_held()
+    oven.submit(3)  # as if somebody resumed all the same
+    assert oven.executor.wait().by == "guard of 'oven'"
     answer = oven.executor.wait()
     assert (answer.trial, answer.kind, answer.cost) == (3, "failed", {})
     assert "heat >= 80" in answer.message
-    assert oven.executor.listen(5.0).kind == "paused"
     oven.heat(20)
     assert oven.executor.listen(15.0).kind == "resumed"
     oven.submit(4)

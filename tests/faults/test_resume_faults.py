@@ -98,7 +98,7 @@ def test_fault_09_what_was_in_flight_is_asked_for_and_never_repeated(n: int, aft
 def test_fault_09_a_device_that_remembers_nothing_is_a_question_for_a_person(tmp_path: Path) -> None:
     c = bath(tmp_path, settings={"is_forgetful": True})
     assert die_at(c, tmp_path / "l.db", 3, after=True)  # the intent is written, the command was not sent
-    result = cl.run(c, ledger=tmp_path / "l.db", executor="inline")
+    result = cl.run(c, ledger=tmp_path / "l.db", executor="inline", patience_s=0)
     assert result.state.stopped is None
     assert "trial 1 is in doubt" in result.why_stopped
     assert sum(measured(tmp_path).values()) == 0

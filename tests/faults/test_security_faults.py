@@ -310,7 +310,7 @@ def assert_kept(folder: Path, said: str) -> None:
 @pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
 def test_a_secret_reaches_the_driver_and_nothing_else(rig, executor):
     code, said = command_line("run", "rig.yaml", "--executor", executor, "--json")
-    assert code == 0, said
+    assert code == 8, said  # its make_safe fails, and says why
     for args in (["report"], ["status", "--json"], ["export"], ["show", 1, "--json"], ["show", 9], ["replay"]):
         said += command_line(*args)[1]
     assert_kept(rig, said)

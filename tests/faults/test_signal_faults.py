@@ -26,8 +26,8 @@ from closedloop.instruments.mock import Mock
 
 class Device(Mock):
     cost = {"money": 1.0}
-    def __init__(self, delay_s=0.5, safe_delay_s=0.0):
-        super().__init__(lambda setting: {"y": setting["x"]}, delay_s=delay_s, safe_delay_s=safe_delay_s, record="record.jsonl")
+    def __init__(self, record="record.jsonl", **faults):
+        super().__init__(lambda setting: {"y": setting["x"]}, record=record, **faults)
     def close(self):
         self._note("close")
 """
@@ -93,7 +93,7 @@ def declared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sources.py").write_text(SOURCES)
 
-    def write(*, money: int = 1000, on_unknown: str = "ask", **settings: float) -> None:
+    def write(*, money: int = 1000, on_unknown: str = "ask", **settings: float | str) -> None:
         text = CAMPAIGN.format(settings=json.dumps(settings), money=money, on_unknown=on_unknown)
         (tmp_path / "c.yaml").write_text(text)
 
@@ -256,10 +256,12 @@ def test_ctrl_c_while_python_imports_gives_no_traceback(tmp_path, monkeypatch):
     assert not Path("closedloop.db").exists()
 
 
-@pytest.mark.parametrize("n_kills", [1, 3])
-def test_fault_16_sigterm_finishes_what_runs_and_pauses(declared, terminal, n_kills):
+@pytest.mark.parametrize(
+    ("executor", "n_kills"), [("inline", 1), ("inline", 3), pytest.param("ray", 1, marks=pytest.mark.ray)]
+)
+def test_fault_16_sigterm_finishes_what_runs_and_pauses(declared, terminal, executor, n_kills):
     declared(delay_s=1.0)
-    one = terminal(*RUN)
+    one = terminal(*RUN[:-1], executor)
     until(is_measuring, one)
     for _ in range(n_kills):  # schedulers send several
         one.process.terminate()
@@ -270,6 +272,15 @@ def test_fault_16_sigterm_finishes_what_runs_and_pauses(declared, terminal, n_ki
     assert status()["running"] == []
     assert kinds().count("observed") == len(record("measure"))
     assert len(record("make_safe")) == 1
+
+
+def test_fault_16_a_device_that_may_not_be_safe_is_an_event_and_an_exit_code(declared, terminal):
+    declared(delay_s=0.0, money=3, safe_error="the valve is stuck")
+    one = terminal(*RUN)
+    assert one.end() == 8
+    assert "'device' may not be safe: mock: the valve is stuck" in one.text and "best:" in one.text
+    assert [e.unsafe for e in events() if e.kind == "noted" and e.unsafe] == ["device"]
+    assert kinds().count("observed") == 3 and "whole" in command("verify")
 
 
 def test_fault_16_what_does_not_end_within_the_grace_is_aborted(declared, terminal):
@@ -287,6 +298,6 @@ def test_fault_16_what_does_not_end_within_the_grace_is_aborted(declared, termin
 
 def test_fault_16_the_grace_leaves_time_to_make_safe_before_a_scheduler_kills():
     from closedloop.controller.cli.departure import GRACE_S
-    from closedloop.controller.executor import SAFE_S
+    from closedloop.controller.guard.gate import SAFE_S
 
     assert GRACE_S + SAFE_S < 30

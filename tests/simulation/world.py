@@ -14,6 +14,7 @@ import itertools
 import random
 import sys
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,7 +25,7 @@ from closedloop.controller.executor import Executor
 from closedloop.controller.guard.check import Guard
 from closedloop.controller.lifecycle import READ
 from closedloop.controller.loop import Hands, run_loop
-from closedloop.controller.perform import cancelled, cannot_tell, failed, never_begun
+from closedloop.controller.perform import cancelled, cannot_tell, failed, held, never_begun
 from closedloop.controller.records import (
     Amended,
     AnyEvent,
@@ -50,6 +51,8 @@ from closedloop.controller.state import State
 MAX_CRASHES = 12
 LIMIT = 0.9  # of x on the device: what the guard must never let through
 STEP = 0.5  # of y from one command to the next
+P_TRIP = 0.03  # that an interlock trips in the middle of a trial
+CUT_OFF = 99.0  # what a driver reads of a device that was made safe meanwhile
 
 
 class Crash(BaseException):
@@ -80,14 +83,25 @@ class Device:
     results: dict[int, Reading] = field(default_factory=dict)
     n_made_safe: int = 0
     told: list[dict[str, Any]] = field(default_factory=list)  # in the fence's file: where the device may be
+    path: list[tuple[str, float]] = field(default_factory=list)  # how it came to each y: by a command, or made safe
+    is_tripped: bool = False
+    cut_off: set[int] = field(default_factory=set)  # trials in the middle of which it was made safe
 
     def command(self, trial: Trial) -> Reading:
         """It acts; nothing can undo that."""
         self.commands.append((trial.number, dict(trial.setting)))
         x, y = float(trial.setting["x"]), float(trial.setting["y"])
+        self.path.append(("command", y))
         reading = Reading(values={"f": x - y + self.rng.gauss(0, 0.01)})
         self.results[trial.number] = reading
         return reading
+
+    def make_safe(self, safe: Mapping[str, float]) -> None:
+        """Its guard or its driver does; both remember where that takes it."""
+        self.n_made_safe += 1
+        if safe and self.told:
+            self.told = [{**self.told[-1], **safe}]
+            self.path.append(("safe", safe["y"]))
 
     def times(self, number: int) -> int:
         """How often a trial was carried out."""
@@ -169,10 +183,16 @@ class PlayedExecutor(Executor):
     def _carry_out(self, trial: Trial) -> None:
         world, binding = self.world, self.bindings[trial.source]
         world.may_crash("before a command")
-        refusal = self._guards[trial.source].refusal(trial.setting, now_s=world.clock)
+        guard, who = self._guards[trial.source], f"guard of {trial.source!r}"
+        refusal = guard.refusal(trial.setting, now_s=world.clock)
         if refusal is not None:
-            who = f"guard of {trial.source!r}"
-            self._flying.append(Refused(trial=trial.number, by=who, reason=refusal.reason, rule=refusal.rule))
+            self._flying.append(
+                Refused(trial=trial.number, by=who, reason=refusal.reason, rule=refusal.rule, places=guard.places)
+            )
+            return
+        if binding.kind == "instrument" and world.device.is_tripped:
+            self._mail.append(Paused(by=who, reason="tripped"))
+            self._flying.append(held(trial, "tripped", binding))
             return
         self._guards[trial.source].commanded(trial.setting, world.clock)
         if binding.kind == "instrument":
@@ -191,6 +211,9 @@ class PlayedExecutor(Executor):
         else:
             world.check_command(trial)
             reading = world.device.command(trial)
+            if world.rng.random() < P_TRIP:
+                self._trip(trial, binding)
+                return
         world.may_crash("after a command")
         answer = Observed(trial=trial.number, reading=reading)
         if binding.kind == "instrument" and fate in ("reading", "told twice"):
@@ -205,10 +228,27 @@ class PlayedExecutor(Executor):
         else:
             self._flying += [answer, answer] if fate == "told twice" else [answer]
 
+    def _trip(self, trial: Trial, binding: Any) -> None:
+        """An interlock makes the device safe in the middle of a trial: the driver's answer says nothing."""
+        device, guard = self.world.device, self._guards[trial.source]
+        device.is_tripped = True
+        device.cut_off.add(trial.number)
+        device.results.pop(trial.number)
+        device.make_safe(self.world.safe)
+        if self.world.safe:
+            guard.commanded(device.told[-1], self.world.clock, doubted=())
+        answer = failed(trial, "unknown", "the device was made safe meanwhile", binding=binding)
+        self._flying.append(answer.model_copy(update={"info": {"reading": {"f": CUT_OFF}}}))
+        self._mail.append(Paused(by=f"guard of {trial.source!r}", reason="tripped"))
+        self.world.may_crash("after a trip")
+
+    def why_held(self) -> str:
+        return "'lab': tripped; it trips still" if self.world.device.is_tripped else ""
+
     def recover(self, trial: Trial) -> None:
         device = self.world.device
         self.world.may_crash("before a question")
-        if not device.has_memory or self.world.rng.random() < 0.2:
+        if not device.has_memory or trial.number in device.cut_off or self.world.rng.random() < 0.2:
             self._flying.append(cannot_tell(trial, "no memory"))
         elif trial.number in device.results:
             self._flying.append(Observed(trial=trial.number, reading=device.results[trial.number]))
@@ -245,9 +285,13 @@ class PlayedExecutor(Executor):
             self._flying = [e for e in self._flying if getattr(e, "trial", None) != number]
             self._flying.append(never_begun(cancelled(number)))
 
-    def make_safe(self) -> None:
-        self.world.device.n_made_safe += 1
+    def make_safe(self) -> dict[str, str]:
+        device, guard = self.world.device, self._guards["lab"]
+        device.make_safe(self.world.safe)
+        if self.world.safe and device.told:
+            guard.commanded(device.told[-1], self.world.clock, doubted=())
         self.world.may_crash("while making safe")
+        return {"lab": "the valve is stuck"} if self.world.rng.random() < 0.1 else {}
 
     def close(self) -> None:
         """Nothing is held."""
@@ -265,6 +309,7 @@ class World:
         self.p_crash = self.rng.choice([0.0, 0.01, 0.04])
         self.n_crashes = 0
         self.steps = self.rng.choice([{}, {"max_step": {"y": STEP}}])
+        self.safe: dict[str, float] = self.rng.choice([{}, {"y": 0.0}])
         self.campaign = self._declared()
 
     def _declared(self) -> cl.Campaign:
@@ -281,7 +326,12 @@ class World:
                     "cost": {"money": 3},
                     "on_unknown": rng.choice(["ask", "abandon", "rerun"]),
                     "approval": approval,
-                    "guard": {"limits": {"x": [0.0, LIMIT]}, "forbidden": ["x + y >= 1.6"], **self.steps},
+                    "guard": {
+                        "limits": {"x": [0.0, LIMIT]},
+                        "forbidden": ["x + y >= 1.6"],
+                        "safe_setting": self.safe,
+                        **self.steps,
+                    },
                 },
                 "model": {"simulator": model, "cost": {"money": 1}, "replicas": 2},
             },
@@ -310,6 +360,8 @@ class World:
         self.clock += self.rng.random()
         if self.rng.random() < 0.25:
             self._person()
+        if self.rng.random() < 0.25:
+            self.device.is_tripped = False  # it cools down
         self.check()
 
     def _person(self) -> None:
@@ -371,6 +423,7 @@ class World:
             try:
                 state = self._one_life()
             except Crash:
+                self.device.make_safe(self.safe)  # its guard outlives the controller
                 self.check()
                 continue
             self.check()
@@ -401,6 +454,7 @@ class World:
         self._must(state.trials[n].status == "acting", f"trial {n} was commanded while {state.trials[n].status}")
         self._must(state.ending is None, f"trial {n} was commanded after a person asked for the end")
         self._must(state.paused is None, f"trial {n} was commanded in a pause")
+        self._must(not self.device.is_tripped, f"trial {n} was commanded while an interlock trips")
         doubts = [k for k in state.doubts if state.trials[k].trial.source == source]
         self._must(not doubts, f"trial {n} was commanded while trials {doubts} are in doubt")
         acting = [k for k in state.running if state.trials[k].status == "acting"]
@@ -429,9 +483,11 @@ class World:
         for n, setting in self.device.commands:
             fits = setting["x"] <= LIMIT and setting["x"] + setting["y"] < 1.6
             self._must(fits, f"trial {n} commanded the forbidden setting {setting}")
-        told = [setting["y"] for _, setting in self.device.commands] if self.steps else []
-        steps = [abs(b - a) for a, b in itertools.pairwise(told)]
+        moves = itertools.pairwise(self.device.path if self.steps else [])
+        steps = [abs(y - before) for (_, before), (how, y) in moves if how == "command"]
         self._must(max(steps, default=0.0) <= STEP + 1e-6, f"a step of {max(steps, default=0)} was commanded")
+        believed = [e.trial for e in events if isinstance(e, Observed) and e.reading.values.get("f") == CUT_OFF]
+        self._must(not believed, f"the readings of trials {believed} are believed, which were cut off")
 
     def _check_end(self, state: State) -> None:
         """What must hold once nobody says anything any more."""

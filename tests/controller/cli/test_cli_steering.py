@@ -93,7 +93,7 @@ def test_pending_lists_what_waits_and_what_to_type(waiting, cli):
         assert word in text
     (ask,) = json.loads(cli("pending", "--json").output)
     assert (ask["kind"], ask["trial"], ask["source"], ask["cost"]["money"]) == ("approval", 1, "oven", 2)
-    assert ask["type"][0]["command"] == "closedloop approve 1"
+    assert ask["type"][0]["command"] == "closedloop approve 1 --by ann"
     shown = cli("status").output
     assert "closedloop approve 1" in shown and "waits for approval" in shown
     assert json.loads(cli("status", "--json").output)["waiting"] == [1]
@@ -107,7 +107,7 @@ def test_pending_says_when_nothing_waits(done, cli):
 def test_pending_names_the_ledger_and_the_campaign_where_they_are_needed(waiting, cli):
     (waiting / "second.yaml").write_text(CAREFUL.replace("name: careful", "name: second"))
     cli("run", "second.yaml", "--executor", "inline", "--no-wait", code=7)
-    assert "approve 1 --campaign careful" in cli("pending", "--campaign", "careful").output
+    assert "approve 1 --by ann --campaign careful" in cli("pending", "--campaign", "careful").output
     (waiting / "closedloop.db").rename(waiting / "a b.db")
     assert "--ledger 'a b.db'" in cli("pending", "--campaign", "careful", "--ledger", "a b.db").output
 
@@ -255,6 +255,15 @@ def test_an_amendment_changes_what_is_shown_and_what_is_held(waiting, cli):
     cli("report", "--output", "r.html")
     text = (waiting / "r.html").read_text()
     assert "more to spend" in text and "temperature &lt;= 50" in text
+
+
+def test_the_best_says_where_it_lies_outside_what_was_amended(waiting, cli):
+    cli("approve", 1, "--set", "temperature=80", "--by", "ann")
+    cli("run", "careful.yaml", "--executor", "inline", "--no-wait", code=7)
+    assert "outside" not in cli("best").output
+    cli("amend", "parameters.temperature.high=70")
+    assert "outside the space as it was amended" in cli("best").output
+    assert json.loads(cli("best", "--json").output)["is_inside"] is False
 
 
 def test_where_a_controller_is_busy_the_word_waits_in_the_inbox(waiting, cli, monkeypatch):

@@ -154,10 +154,10 @@ def test_abort_makes_safe_and_ends(slow, terminal):
 
 def test_a_word_to_a_controller_that_was_killed_is_taken_all_the_same(slow, terminal):
     running = terminal()
-    until(lambda: n_of("observed") >= 1, "a reading")
+    until(lambda: n_of("acting") > n_of("observed") >= 1, "a reading, and a trial under way")
     os.kill(running.pid, 9)
     running.wait()
     assert "is paused" in here("pause", "--by", "ann").stdout
-    assert "cut off" in here("status").stdout or not status()["running"]
+    assert "cut off" in here("status").stdout and len(status()["cut_off"]) == 1 and not status()["running"]
     here("resume", "slow", "--executor", "inline", "--no-wait", code=7)
     assert not status()["running"]

@@ -11,8 +11,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from typer.testing import CliRunner
 
 import closedloop as cl
+from closedloop.controller.cli.commands import app
 from closedloop.controller.ledger import audit as ledger_audit
 from closedloop.controller.ledger import digest as ledger_digest
 from closedloop.controller.ledger import keeper as ledger_keeper
@@ -32,7 +34,8 @@ from closedloop.controller.records import (
     Started,
     Trial,
 )
-from closedloop.controller.report.lookup import read_standing
+from closedloop.controller.report import recount
+from closedloop.controller.report.lookup import KEEPING, read_standing
 from closedloop.controller.report.retold import Retold
 from closedloop.controller.report.standing import Forgotten, Standing
 from closedloop.controller.report.story import Story, read_story
@@ -79,7 +82,7 @@ def trials(numbers: Iterable[int]) -> Iterable[AnyEvent]:
 
 
 def write(path: Path, events: Iterable[AnyEvent]) -> None:
-    with Ledger.open(path, "long") as ledger:
+    with Ledger.open(path, "long", keeping=KEEPING) as ledger:
         ledger._driver.execute("PRAGMA synchronous = OFF")
         for event in events:
             ledger.append(event)
@@ -139,20 +142,21 @@ AFTERWARDS = [
 def test_what_befalls_a_trial_long_after_its_answer_is_said_too(path: Path) -> None:
     for k, event in enumerate(AFTERWARDS):
         numbers = range(N_TRIALS + 40 * k, N_TRIALS + 40 * (k + 1))
-        with Ledger.open(path, "long") as ledger:
+        with Ledger.open(path, "long", keeping=KEEPING) as ledger:
             ledger._driver.execute("PRAGMA synchronous = OFF")
             ledger.append(event)
             says_the_same(path)  # from the digest if it can, or else from all events
             for later in trials(numbers):
                 ledger.append(later)
         assert says_the_same(path), event
+        assert recount.faults(path, "long") == []
 
 
 def test_a_digest_that_is_not_sound_is_not_believed(path: Path) -> None:
     forged = "UPDATE digest SET payload = replace(payload, '\"money\":', '\"money\":1')"
     for change in (
         forged + ", hash = 'x'",
-        "UPDATE digest SET payload = '{\"v\":2}' WHERE payload IS NOT NULL",
+        "UPDATE digest SET payload = '{\"v\":99}' WHERE payload IS NOT NULL",
         "UPDATE digest SET payload = 'nonsense' WHERE payload IS NOT NULL",
         "DELETE FROM digest WHERE payload IS NOT NULL",
         "DROP TABLE digest",
@@ -161,6 +165,37 @@ def test_a_digest_that_is_not_sound_is_not_believed(path: Path) -> None:
             shell.execute(change)
             shell.commit()
         assert not says_the_same(path), change
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ('payload = replace(payload, \'"spent":{"money":\', \'"spent":{"money":1\')', "spent"),
+        ("payload = replace(payload, '\"n_lost\":', '\"n_lost\":1')", "counted"),
+        ('payload = replace(payload, \'"status":"observed"\', \'"status":"invalid"\')', "set aside"),
+        ("payload = 'nonsense' WHERE payload IS NOT NULL", "cannot be read"),
+        ("hash = 'x'", "was not made of that event"),
+        ("sums = replace(sums, '\"n\": ', '\"n\": 1') WHERE payload IS NULL", "other sums"),
+        ("n_scored = n_scored + 1 WHERE payload IS NULL", "other sums"),
+    ],
+)
+def test_verify_names_a_digest_that_was_changed(path: Path, change: str, why: str) -> None:
+    assert recount.faults(path, "long") == []
+    with closing(sqlite3.connect(path)) as shell:
+        shell.execute(f"UPDATE digest SET {change}")
+        shell.commit()
+    assert why in "; ".join(text for _, text in recount.faults(path, "long"))
+    done = CliRunner().invoke(app, ["verify", "--ledger", str(path)])
+    assert done.exit_code == 4 and "the digest after event" in done.stdout and "DELETE FROM digest" in done.stderr
+    assert ledger_audit.verify(path) == []  # the events are whole
+
+
+def test_a_digest_of_another_closedloop_is_no_fault(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as shell:
+        shell.execute("UPDATE digest SET payload = '{\"v\":1}' WHERE payload IS NOT NULL")
+        shell.commit()
+    assert recount.faults(path, "long") == []
+    assert "whole" in CliRunner().invoke(app, ["verify", "--ledger", str(path)]).stdout
 
 
 def test_a_keeper_that_breaks_stops_no_campaign(path: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:

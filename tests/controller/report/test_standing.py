@@ -14,7 +14,8 @@ import pytest
 
 from closedloop.controller.calibration import Calibration, Scored, calibration
 from closedloop.controller.records import AnyEvent, Observed
-from closedloop.controller.report.declaration import Declaration
+from closedloop.controller.report.counts import counts
+from closedloop.controller.report.declaration import Declaration, declaration_of
 from closedloop.controller.report.standing import Forgotten, Mark, Standing
 from closedloop.controller.report.story import Story
 from closedloop.controller.report.worth import Sums
@@ -38,7 +39,7 @@ def shown(story: Story) -> dict[str, object]:
         "seq": (story.seq, story.began, story.last, story.declared.raw),
         "best": story.best,
         "spent": story.spent,
-        "counts": (story.n_answered("instrument"), story.n_answered("simulator"), story.n_failed()),
+        "counts": counts(story),
         "trials": {s: story.in_status(s) for s in SHOWN},
         "aside": [t for t in story.in_status("invalid") if t.reading],
         "running": story.running,
@@ -71,9 +72,7 @@ def told_both_ways(events: list[AnyEvent], window: int) -> Iterator[tuple[Story,
         story.tell(event)
         if isinstance(event, Observed):
             answers[event.trial] = event.seq
-        standing = Standing.restore(
-            standing.dump(), lambda seq: Declaration.of(events[seq - 1].campaign), window=window
-        )
+        standing = Standing.restore(standing.dump(), lambda seq: declaration_of(events[seq - 1]), window=window)
         standing.marks = behind
         standing.tell(event)
         marks.append(standing.mark)
@@ -100,7 +99,7 @@ def test_a_standing_says_what_the_story_says(first: int, window: int) -> None:
 
 
 def test_a_dump_of_another_version_is_not_read() -> None:
-    for text in ("", "{}", "null", '{"v":2}'):
+    for text in ("", "{}", "null", '{"v":99}'):
         with pytest.raises(Forgotten):
             Standing.restore(text, lambda seq: pytest.fail("the declaration was asked for"))
 

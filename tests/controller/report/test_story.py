@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from closedloop.controller.evolve import evolve
+from closedloop.controller.report.counts import counts
 from closedloop.controller.report.story import Story
 from closedloop.controller.state import State
 
@@ -47,6 +48,8 @@ def test_a_story_agrees_with_the_state_on_every_simulated_history(first: int) ->
                     event,
                 )
                 assert (told.trial, told.reading, told.failure) == (known.trial, known.reading, known.failure)
+        assert sum(counts(story).values()) == len(story.trials)
+        assert story.reserved == pytest.approx(state.reserved)
         assert story.declared.raw == state.campaign.to_dict()
         assert story.n_answered("instrument") == state.n_readings("lab")
         assert (story.best.number if story.best else None) == (state.best.trial.number if state.best else None)

@@ -17,15 +17,15 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LedgerError
-from .anchor import Anchor, Head, anchor_from
-from .audit import Audit, Problem, audit
-from .copy import copy_campaign
-from .crate import Entity, opened_crate, write_crate
-from .reader import sqlite_version
+from .errors import LedgerError
+from .ledger.anchor import Anchor, Head, anchor_from
+from .ledger.audit import Audit, Problem, audit
+from .ledger.copy import copy_campaign
+from .ledger.crate import Entity, opened_crate, write_crate
+from .ledger.reader import sqlite_version
 
 if TYPE_CHECKING:
-    from ..report.story import Story
+    from .report.story import Story
 
 LEDGER, ANCHOR = "ledger.db", "anchor.json"
 _FILES = {  # name -> what it is, its media type
@@ -110,8 +110,8 @@ def _audit(copy: Path, path: Path, campaign: str | None, anchors: Sequence[Ancho
 
 
 def _write_files(here: Path, name: str, head: Head) -> Story:
-    from ..report.page import write_report
-    from ..report.story import read_story
+    from .report.page import write_report
+    from .report.story import read_story
 
     story = read_story(here / LEDGER, name)
     declared = dict(story.declared.raw)
