@@ -3,6 +3,7 @@
 Laws:
     * What cannot happen to a trial is not written as if it had: a person's word becomes a note that says why,
       and an echo of the hands becomes nothing.
+    * A letter is signed by a person: it never passes as the word of a guard or of another part of the controller.
     * A person's approval of a changed setting carries a forecast of that setting.
     * An amendment is checked against the declaration as it stands when it is taken.
 """
@@ -15,7 +16,7 @@ from .amendment import amended, check_budget
 from .decide import current_belief, forecast
 from .errors import CampaignError
 from .evolve import why_not
-from .lifecycle import TrialEvent
+from .lifecycle import TrialEvent, why_no_person
 from .reading import reading_of
 from .records import (
     Acting,
@@ -40,6 +41,8 @@ _OF_TRIALS = Approved | Refused | Acting | Observed | Failed | Settled | Quarant
 
 def admit(state: State, event: AnyEvent) -> AnyEvent | None:
     """The event to be written for what was said; None: nothing."""
+    if event.letter is not None and (fault := why_no_person(getattr(event, "by", ""))):
+        return Noted(text=f"{event.kind} was not taken: {fault}", letter=event.letter)
     if isinstance(event, _OF_TRIALS):
         return _of_trial(state, event)
     refusal = _refusal(state, event)

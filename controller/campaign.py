@@ -31,7 +31,7 @@ from .records import Amount
 from .rules import Approval, GuardRules, Interlock, OnFailure, OnUnknown, Prior
 from .source import Binding, Source, find_source
 from .space import Space
-from .units import to_seconds, trusted
+from .units import is_trusted, to_seconds, trusted
 
 BeliefKind = Literal["climatology", "surrogate", "ensemble", "hybrid"]
 
@@ -135,6 +135,7 @@ class Campaign(_Declared):
 
     _classes: dict[str, type[Source]] = PrivateAttr(default_factory=dict)
     _folder: Path | None = PrivateAttr(default=None)
+    _is_of_ledger: bool = PrivateAttr(default_factory=is_trusted)
 
     def __init__(self, **declared: Any) -> None:
         sources = declared.get("sources")
@@ -299,13 +300,19 @@ class Campaign(_Declared):
             cost = dict(spec.cost if spec.cost is not None else binding.cls.cost)
             filled = {"cost": cost, "timeout": binding.timeout, "repeatable": binding.is_repeatable}
             specs[name] = {**spec.model_dump(), **filled}
-        resolved = Campaign(**{**self.to_dict(), "sources": specs})
+        declared = {**self.to_dict(), "sources": specs}
+        resolved = Campaign.trusted(declared) if self.is_of_ledger else Campaign(**declared)
         return resolved.with_sources(self._classes, folder=self._folder)
 
     @property
     def folder(self) -> Path | None:
         """Where relative paths of sources start, if the campaign came from a file."""
         return self._folder
+
+    @property
+    def is_of_ledger(self) -> bool:
+        """Whether it stands in a ledger, begun perhaps when a rule was not there that a new one must keep."""
+        return self._is_of_ledger
 
     def with_sources(self, classes: Mapping[str, type[Source]], *, folder: Path | None = None) -> Campaign:
         """The same campaign, told which classes its sources are and where relative paths start."""

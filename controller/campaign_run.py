@@ -14,13 +14,13 @@ from .bench import benches
 from .campaign import Campaign, SourceSpec
 from .errors import CampaignError, ClosedLoopError
 from .evolve import evolve, replay
-from .executor import unsafe
 from .guard.fence import device_key, ledger_key
 from .guard.gates import Gates, is_fenced
-from .leaving import LEFT_BY, Leaving
+from .leaving import LEFT_BY, Leaving, undisturbed
 from .ledger.rows import uncollected
 from .ledger.writer import Ledger
 from .loop import Hands, Watch, quiet, run_loop
+from .perform import unsafe
 from .provenance import provenance
 from .ready import check_ready
 from .records import Amended, Failed, Noted, Resumed, Started
@@ -156,16 +156,21 @@ def run(
             except KeyboardInterrupt:
                 _end(campaign, ours, is_interrupted=True)
                 raise
-            except BaseException:
+            except BaseException as error:
                 with suppress(ClosedLoopError):  # the first fault is the one to tell
-                    _end(campaign, ours)
+                    _end(campaign, ours, error=error)
                 raise
             return Result(state, unsafe=_end(campaign, ours))
 
 
-def _end(campaign: Campaign, ours: Hands, *, is_interrupted: bool = False) -> dict[str, str]:
+def _end(
+    campaign: Campaign, ours: Hands, *, is_interrupted: bool = False, error: BaseException | None = None
+) -> dict[str, str]:
     """The instruments are made safe; by name and written down, those that may not be."""
-    faults = ours.executor.make_safe()
+    with undisturbed():
+        faults = ours.executor.make_safe()
+    if isinstance(error, ClosedLoopError):
+        error.unsafe = faults  # it may be that nothing can be written any more
     if is_interrupted or faults:
         state = replay(campaign, ours.ledger.stream())  # where it was broken off, nobody knows how far it was
         for name, fault in faults.items():
@@ -259,4 +264,5 @@ def hands(
     try:
         yield workers
     finally:
-        workers.close()
+        with undisturbed():
+            workers.close()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 
 class ClosedLoopError(Exception):
     """The base. Its text is one message for a person: name, value, rule, remedy."""
 
     exit_code = 1
+    unsafe: Mapping[str, str] = MappingProxyType({})  # instruments that may not be safe after it, and why
 
 
 @dataclass(frozen=True)

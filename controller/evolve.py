@@ -93,8 +93,8 @@ def _refused(state: State, event: Refused) -> State:
     source = known.trial.source
     if event.places:
         state = replaced(state, places=state.places.set(source, event.places))
-    elif event.rule and state.commanded.get(source) == event.trial:  # it was not sent there after all
-        state = replaced(state, places=state.places.set(source, state.places[source][1:]))
+    elif event.rule:
+        state = _not_commanded(state, known.trial)
     if event.rule:  # costs nothing, so that only the breaker ends a row of them
         state = _failed_again(state, source)
     return _filed(state, known)
@@ -128,6 +128,8 @@ def _failed(state: State, event: Failed) -> State:
     is_charged = before is not None and before.status in RUNNING
     if before is not None and before.status == "approved" and event.cost != {}:
         state = _commanded(state, known.trial)
+    elif event.cost == {} and not event.is_in_doubt:  # it never began
+        state = _not_commanded(state, known.trial)
     if event.cost is not None or is_charged:
         state, known = _charged(state, known, known.trial.cost if event.cost is None else event.cost)
     if event.cause != "cancelled" and is_charged:
@@ -144,6 +146,15 @@ def _commanded(state: State, trial: Trial) -> State:
     return replaced(state, places=places, commanded=state.commanded.set(source, trial.number))
 
 
+def _not_commanded(state: State, trial: Trial) -> State:
+    """It was not sent there after all, so the device is where it was; unless it was sent elsewhere since."""
+    source = trial.source
+    if state.commanded.get(source) != trial.number:
+        return state
+    places = state.places.set(source, state.places.get(source, ())[1:])
+    return replaced(state, places=places, commanded=state.commanded.delete(source))
+
+
 def _failed_again(state: State, source: str) -> State:
     row = state.failures_in_a_row.get(source, 0) + 1
     return replaced(state, failures_in_a_row=state.failures_in_a_row.set(source, row))
@@ -152,7 +163,7 @@ def _failed_again(state: State, source: str) -> State:
 def _settled(state: State, event: Settled) -> State:
     known = _known(state, event)
     if event.outcome == "not_started":
-        state, known = _charged(state, known, {})
+        state, known = _charged(_not_commanded(state, known.trial), known, {})
     if known.status == "approved":  # the next attempt is charged on top of this one
         return _filed(state, replaced(known, doubt="", charged={}, attempt=known.attempt + 1))
     if event.outcome == "unknown" and known.doubt != "asked":

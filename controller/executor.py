@@ -15,7 +15,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from .lifecycle import HANDS
-from .records import AnyEvent, Failed, Noted, Observed, Paused, Trial
+from .perform import unsafe
+from .records import AnyEvent, Failed, Observed, Paused, Trial
 from .source import Binding
 
 Inbox = Callable[[], Sequence[AnyEvent]]  # what people and other programs posted since the last call
@@ -136,8 +137,3 @@ def alarm(name: str, fault: str) -> list[AnyEvent]:
     """What is said where an instrument could not be made safe: nothing begins until a person has seen to it."""
     noted = unsafe(name, fault)
     return [noted, Paused(by=f"{HANDS}{name!r}", reason=f"{noted.text}, then resume")]
-
-
-def unsafe(name: str, fault: str) -> Noted:
-    """An instrument that could not be made safe."""
-    return Noted(text=f"{name!r} may not be safe: {fault}; see to it by hand", unsafe=name)

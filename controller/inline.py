@@ -26,7 +26,7 @@ from .perform import (
     connected,
     failed,
     held,
-    is_held_back,
+    is_held,
     never_begun,
     perform,
     recovered,
@@ -67,7 +67,7 @@ class InlineExecutor(Executor):
     ) -> None:
         self.bindings = dict(bindings)
         self._gates: dict[str, DeviceGate] = {}
-        self._guards = GuardWatch({}, {})
+        self._guards = GuardWatch()
         self._sources: dict[str, Any] = {}
         self._queue: deque[Trial] = deque()
         self._in_doubt: deque[Trial] = deque()
@@ -81,8 +81,8 @@ class InlineExecutor(Executor):
             for name, binding in self.bindings.items():
                 if not binding.cls.is_manual:
                     self._gates[name] = gates(binding)
+                    self._guards.add(binding, self._gates[name])
                     self._sources[name] = connected(binding)
-            self._guards = GuardWatch(self.bindings, self._gates)
         except BaseException:
             self.close()
             raise
@@ -151,6 +151,8 @@ class InlineExecutor(Executor):
 
     def make_safe(self) -> dict[str, str]:
         """Bring every instrument to its safe state; one that measures is interrupted, its outcome unknown."""
+        if self._job:
+            self._gates[self._job.trial.source].give_up(self._job.trial.number)
         faults = {n: self._made_safe(n) for n, b in self.bindings.items() if n in self._gates and b.kind != "simulator"}
         job = self._job
         if job is not None and job.trial.source in faults:
@@ -163,8 +165,8 @@ class InlineExecutor(Executor):
         while self._sources:
             self._close(*self._sources.popitem())
         self._guards.close()
-        for gate in self._gates.values():
-            gate.close()
+        for name, gate in self._gates.items():
+            gate.abandon() if self._why_hangs(name) else gate.close()
         self._gates = {}
 
     def _run(self, trial: Trial) -> None:
@@ -202,20 +204,20 @@ class InlineExecutor(Executor):
             self._give_up(job, binding)
 
     def _file(self, answer: AnyEvent, binding: Binding) -> None:
-        if is_held_back(answer):
+        if is_held(answer):
             self._ready.append(self._guards.held(binding.name, answer))
         self._ready.append(answer)
 
     def _give_up(self, job: _Job, binding: Binding) -> None:
         """A driver that takes too long: its device is made safe, and it is left behind."""
         name, answer = binding.name, timed_out(job.trial, binding)
-        if binding.kind == "instrument":
-            fault = self._made_safe(name)
-            if fault:
-                self._ready.extend(alarm(name, fault))
+        self._gates[name].give_up(job.trial.number)
+        fault = self._made_safe(name) if binding.kind == "instrument" else ""
         self._leave(job)
         hangs = self._why_hangs(name)
-        if hangs:
+        if fault:
+            self._ready.extend(alarm(name, fault))
+        elif hangs:
             self._ready.append(self._pause(name, hangs))
         self._ready.append(answer)
 
@@ -243,6 +245,7 @@ class InlineExecutor(Executor):
         """What drivers that were given up have answered since."""
         for job in [j for j in self._left if j.future.done()]:
             self._left.remove(job)
+            self._gates[job.trial.source].come_back(job.trial.number)
             answer = None if job.future.exception() else job.future.result()
             if isinstance(answer, Observed):
                 self._said.append(answer)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .records import Paused
@@ -31,3 +35,17 @@ class Leaving:
             return []
         self._is_told = True
         return [Paused(by=LEFT_BY, reason=self.reason)]
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, no Ctrl-C breaks off what makes instruments safe; all that runs here is bounded in time."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # whoever answers it by something else knows that we are closing
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -14,6 +14,7 @@ from .records import Acting, Approved, Failed, Observed, Proposed, Quarantined, 
 
 Status = Literal["proposed", "approved", "acting", "observed", "failed", "unknown", "late", "cancelled", "invalid"]
 GUARD, HANDS = "guard of ", "hands of "  # how a guard and who commands sign, before the name of their source
+_PARTS = ("breaker", "the controller", "agent", "rule", "driver")  # how the other parts sign
 TrialEvent = Approved | Refused | Acting | Observed | Failed | Settled | Quarantined | Restored
 
 _ENDS: dict[str, Status] = {
@@ -81,6 +82,13 @@ def fault_of(event: TrialEvent, *, status: Status, attempt: int, has_reading: bo
         (isinstance(event, Observed) and has_reading, "has a reading, which was set aside; restore that one"),
     )
     return next((f"trial {event.trial} {text}" for is_broken, text in rules if is_broken), "")
+
+
+def why_no_person(by: str) -> str:
+    """Why no person may sign so, or nothing: what guards and the controller say is told apart by it."""
+    if is_guard(by) or by in _PARTS:
+        return f"{by!r} is how a part of the controller signs, and no person; give your own name with --by"
+    return ""
 
 
 def is_guard(by: str) -> bool:

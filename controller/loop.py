@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from .decide import decide
 from .entry import enter
-from .executor import Executor, unsafe
+from .executor import Executor
 from .leaving import Leaving
 from .ledger.writer import Ledger
 from .lifecycle import RUNNING, is_guard
+from .perform import unsafe
 from .records import Acting, Amended, AnyEvent, Ending, Failed, Noted, Observed, Paused, Refused, Resumed
 from .state import State, TrialState
 from .supervise import may_begin
@@ -115,7 +116,8 @@ class Hands:
     def _is_owed_an_answer(self, state: State) -> bool:
         by_hand = (self.executor.bindings[state.trials[n].trial.source].cls.is_manual for n in state.running)
         asked = (state.trials[n].doubt == "asked" for n in state.doubts)
-        return bool(state.waiting) or any(by_hand) or any(asked)
+        is_held_for_a_while = bool(state.pauses) and all(p.is_temporary for p in state.pauses.values())
+        return bool(state.waiting) or any(by_hand) or any(asked) or is_held_for_a_while
 
     def _begin(self, state: State, known: TrialState) -> State:
         trial, attempt = known.trial, known.attempt

@@ -17,12 +17,11 @@ from pydantic import ValidationError
 
 from .errors import CampaignError, ClosedLoopError, InvalidReading, OutcomeUnknown, SourceError
 from .reading import MAX_TEXT, clean, plain, problems_of, reading_of, short
-from .records import Answer, Cause, Failed, Observed, Reading, Refused, Settled, Trial, dump_event
+from .records import Answer, Cause, Failed, Noted, Observed, Reading, Refused, Settled, Trial, dump_event
 from .secret import mask
 from .source import Binding, NotStarted, Source, Unknown
 
 CANCELLED = "cancelled by the controller"
-HELD_BACK = "it did not begin: "
 UNBELIEVED = "reading"  # in ``Failed.info``: what was read and is not believed
 INTERRUPTED = "interrupted to make the instrument safe; whether it was carried out is unknown"
 
@@ -77,33 +76,38 @@ def _once(source: Source, trial: Trial, binding: Binding, gate: Gate | None) -> 
     answer = _commanded(source, trial, binding)
     why = gate.doubt(trial) if gate else ""
     if why:
-        return _doubted(answer, trial, why, binding)
+        return _doubted(answer, trial, why)
     if gate and isinstance(answer, Observed):
         with suppress(ClosedLoopError):  # taken from us meanwhile: whoever has it counts from both places
             gate.reached()
     return answer
 
 
-def _doubted(answer: Observed | Failed, trial: Trial, why: str, binding: Binding) -> Failed:
+def _doubted(answer: Observed | Failed, trial: Trial, why: str) -> Failed:
     """What came of a command that was interfered with: kept, and not believed."""
     words = f"{why}, so its answer is not believed; whether it was carried out is unknown"
     if isinstance(answer, Observed):
         info: dict[str, Any] = {UNBELIEVED: dict(answer.reading.values)}
     else:
         words, info = f"{words}; it said: {answer.message}", answer.info
-    return failed(trial, "unknown", words, binding=binding).model_copy(update={"info": info})
+    return Failed(trial=trial.number, cause="unknown", message=words, is_in_doubt=True, info=info)
 
 
 def held(trial: Trial, why: str, binding: Binding) -> Failed:
     """The answer of a trial that cannot begin now: an instrument's is taken back, a simulator's has failed."""
     if binding.kind == "simulator":
         return never_begun(failed(trial, "error", why, binding=binding))
-    return never_begun(Failed(trial=trial.number, cause="cancelled", message=f"{HELD_BACK}{clean(why)}"))
+    return never_begun(Failed(trial=trial.number, cause="cancelled", message=clean(why), is_held=True))
 
 
-def is_held_back(answer: object) -> TypeGuard[Failed]:
+def is_held(answer: object) -> TypeGuard[Failed]:
     """Whether a trial was taken back because nothing may be commanded now: no fault of its setting or its source."""
-    return isinstance(answer, Failed) and answer.cause == "cancelled" and answer.message.startswith(HELD_BACK)
+    return isinstance(answer, Failed) and answer.is_held
+
+
+def unsafe(name: str, fault: str) -> Noted:
+    """An instrument that could not be made safe."""
+    return Noted(text=f"{name!r} may not be safe: {fault}; see to it by hand", unsafe=name)
 
 
 def _commanded(source: Source, trial: Trial, binding: Binding) -> Observed | Failed:

@@ -177,6 +177,7 @@ class Failed(Event):
     message: str
     cost: Cost | None = None  # what it really cost; None: what was declared
     is_in_doubt: bool = False  # it may have been carried out all the same, and may not be repeated blindly
+    is_held: bool = False  # it was taken back: its guard lets no command through now
     info: dict[str, Any] = {}  # what the device said, where no reading could be made of it
 
 
@@ -237,6 +238,7 @@ class Paused(Event):
     kind: Literal["paused"] = "paused"
     by: str
     reason: str
+    is_temporary: bool = False  # a guard that resumes by itself, once what tripped is clear
 
 
 class Resumed(Event):

@@ -113,7 +113,8 @@ class Session:
 
         Raises:
             CampaignError: if there is no such source, or if n is below one.
-            ApprovalNeeded: if every one of them waits for approval.
+            ApprovalNeeded: if every one of them waits for approval, or if as many wait already: then nothing more is
+                proposed; where fewer wait, only what is missing.
             ClosedLoopError: if the campaign is over, or if the budget does not hold n trials more.
         """
         self._take_mail()
@@ -121,11 +122,12 @@ class Session:
         if n < 1:
             raise CampaignError(f"n = {n}: ask for at least one suggestion")
         self._check_open_to_suggestions(source)
-        self._check_affordable(source, n)
-        proposed = [self._suggest_one(source) for _ in range(n)]
+        n_missing = max(n - self.state.n_waiting(source), 0)
+        self._check_affordable(source, n_missing)
+        proposed = [self._suggest_one(source) for _ in range(n_missing)]
         ready = tuple(event.trial for event in proposed if not event.asks)
         if not ready:
-            raise self._approval_needed(proposed)
+            raise self._approval_needed(source)
         return ready
 
     @_alone
@@ -241,10 +243,11 @@ class Session:
         self._append(event)
         return event
 
-    def _approval_needed(self, proposed: list[Proposed]) -> ApprovalNeeded:
-        numbers = [event.trial.number for event in proposed]
-        why = "; ".join(f"trial {event.trial.number}: {event.asks}" for event in proposed)
-        people = self.state.campaign.sources[proposed[0].trial.source].approval.people
+    def _approval_needed(self, source: str) -> ApprovalNeeded:
+        waiting = [w for w in self._waiting() if w.trial.source == source]
+        numbers = [w.trial.number for w in waiting]
+        why = "; ".join(f"trial {w.trial.number}: {w.why}" for w in waiting)
+        people = self.state.campaign.sources[source].approval.people
         who = f" by {' or '.join(people)}" if people else ""
         first = numbers[0]
         return ApprovalNeeded(

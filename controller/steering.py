@@ -18,6 +18,7 @@ from .errors import LeaseHeld
 from .ledger import reader as ledger_reader
 from .ledger.letters import answer_to
 from .ledger.reader import Holder
+from .lifecycle import why_no_person
 from .records import AnyEvent, Noted
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def say(ledger: str | Path, campaign: str | None, event: AnyEvent, *, wait_s: fl
         LedgerError: if the ledger cannot be read or written.
     """
     name = ledger_reader.started(ledger, campaign).campaign["name"]
+    if fault := why_no_person(getattr(event, "by", "")):
+        return Noted(text=f"{event.kind}: {fault}")
     if controller_of(ledger, name) is None:
         try:
             return _enter(ledger, name, event)

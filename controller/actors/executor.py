@@ -23,15 +23,15 @@ from ..executor import CONNECT_S, POLL_S, RECOVER_S, Executor, Inbox, Mailbox, a
 from ..guard.gate import SAFE_S
 from ..guard.link import GuardStatus
 from ..guard.process import MAKE_SAFE_S
-from ..perform import INTERRUPTED, cancelled, cannot_tell, failed, is_held_back, never_begun, text_of, timed_out
-from ..records import AnyEvent, Paused, Trial
+from ..perform import INTERRUPTED, cancelled, cannot_tell, failed, is_held, never_begun, text_of, timed_out
+from ..records import AnyEvent, Noted, Paused, Trial
 from ..source import Binding
 from .actor import Born, Gates
 from .heed import Heed
 from .resources import check_offer, demand, n_actors
 from .session import RaySession, ray
 from .slots import Slot, last_words
-from .watch import Watch
+from .watch import GONE, Watch
 
 START_S = 60.0  # how long all sources may take to connect before the first trial
 FRESH_S = 0.1  # how long a process that answered is taken to be there
@@ -150,18 +150,24 @@ class RayExecutor(Executor):
             return {}  # with Ray its actors end, and each guard makes its device safe
         slots = [s for s in self._all() if s.binding.kind == "instrument"]
         self._is_ending = True
+        for slot in slots:
+            try:
+                self._begin_safety(slot)
+            except Exception as error:  # the others are made safe all the same
+                slot.fault = text_of(error)
         with suppress(Exception):
-            for slot in slots:
-                if slot.trial is not None:
-                    self._answer_for(slot, slot.trial, "unknown", INTERRUPTED)
-                if slot.trial is not None or slot.fault:
-                    self._start(slot, "revive")
-                elif slot.ref is None:
-                    slot.begin("make_safe", within_s=None)
             self._settle(slots, within_s=SAFE_S + MAKE_SAFE_S)
         self._is_ending = False
         faults = {s.binding.name: s.unsafe or s.fault or ("no answer in time" if s.ref else "") for s in slots}
         return {name: fault for name, fault in faults.items() if fault}
+
+    def _begin_safety(self, slot: Slot) -> None:
+        if slot.trial is not None:
+            self._answer_for(slot, slot.trial, "unknown", INTERRUPTED)
+        if slot.trial is not None or slot.fault:
+            self._start(slot, "revive")
+        elif slot.ref is None:
+            slot.begin("make_safe", within_s=None)
 
     def why_held(self) -> str:
         """What a guard holds, once each of them was heard of."""
@@ -197,18 +203,17 @@ class RayExecutor(Executor):
         self._settle(slots, within_s=START_S)
         for slot in slots:
             if slot.ref is not None:
-                asked = dict(slot.binding.resources) or "nothing"
                 slot.fault = (
                     f"source {slot.binding.name!r} did not connect within {START_S:g} s; check that it is there, "
-                    f"and that Ray has free what it asks for ({asked}; free now: {ray.available_resources()})"
+                    f"and that Ray has free what it asks for ({dict(slot.binding.resources) or 'nothing'}; free now: "
+                    f"{ray.available_resources()})"
                 )
             if slot.fault:
                 raise SourceError(slot.fault)
 
     def _look(self) -> AnyEvent | None:
         """The next answer that is there, after everything was given its turn."""
-        said = self._mail.next()
-        if said is not None:
+        if (said := self._mail.next()) is not None:
             return said
         self._mend()
         self._heed_guards()
@@ -222,10 +227,7 @@ class RayExecutor(Executor):
             self._settle(self._running(), within_s=0)
             if self._ready:
                 return self._ready.popleft()
-            raise SourceError(
-                f"Ray works no more: {self._watch.lost}; nothing is lost: go on with the same command, which starts "
-                "or joins Ray again and settles what was in flight"
-            )
+            raise SourceError(GONE.format(self._watch.lost))
         return None
 
     def _mend(self) -> None:
@@ -246,7 +248,7 @@ class RayExecutor(Executor):
             slot = self._slots[name][0]
             self._settle([slot], within_s=0)  # it may have answered meanwhile
             self._ready.append(said)
-            slot.must_arm = True
+            slot.must_arm = slot.must_arm or not isinstance(said, Noted)
             if isinstance(said, Paused):
                 if slot.trial is not None:
                     words = f"{said.by} interrupted it: {said.reason}; whether it was carried out is unknown"
@@ -339,7 +341,7 @@ class RayExecutor(Executor):
             slot.fault, slot.unsafe = ("", answer) if slot.method == "make_safe" else (answer, "")
         else:
             slot.count_answer()
-            if is_held_back(answer):
+            if is_held(answer):
                 slot.must_arm = True
                 self._ready.append(self._heed.held(slot.binding.name, answer))
             self._ready.append(answer)

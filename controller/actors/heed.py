@@ -9,8 +9,7 @@ from ..executor import POLL_S
 from ..guard.link import GuardStatus, needs_guard
 from ..guard.news import GuardNews
 from ..lifecycle import GUARD
-from ..perform import HELD_BACK
-from ..records import AnyEvent, Failed, Paused, Resumed
+from ..records import AnyEvent, Failed, Noted, Paused, Resumed
 from ..source import Binding
 
 HEAR_S = 5.0  # how long a guard's word is waited for before somebody resumes
@@ -29,9 +28,9 @@ class Heed:
         self._status = status
         self._untold: dict[str, Paused] = {}
 
-    def hear(self, *, must_arm: Callable[[str], bool]) -> list[tuple[str, Paused | Resumed, GuardStatus]]:
+    def hear(self, *, must_arm: Callable[[str], bool]) -> list[tuple[str, Paused | Resumed | Noted, GuardStatus]]:
         """What is new, by source."""
-        found: list[tuple[str, Paused | Resumed, GuardStatus]] = []
+        found: list[tuple[str, Paused | Resumed | Noted, GuardStatus]] = []
         for name, news in self._news.items():
             status = self._status(name)
             said = news.hear(status, must_arm=must_arm(name))
@@ -44,7 +43,7 @@ class Heed:
 
     def held(self, name: str, answer: Failed) -> Paused:
         """A command was not let through: what the campaign is to hear."""
-        news, why = self._news.get(name), answer.message.removeprefix(HELD_BACK)
+        news, why = self._news.get(name), answer.message
         said = news.held(self._status(name), why) if news else Paused(by=f"{GUARD}{name!r}", reason=why)
         self._untold[name] = said
         return said

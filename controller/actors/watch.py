@@ -33,6 +33,10 @@ N_GONE = 3  # looks after which a process that is gone is dead, whatever Ray kno
 N_SILENT = 5  # ticks without a word after which a computer is lost
 N_STARTING = 30  # the same while its watcher has not spoken yet
 HEAD_S = 5.0  # how long a cluster's head may take to answer
+GONE = (
+    "Ray works no more: {}; nothing is lost: go on with the same command, which starts or joins Ray again and settles "
+    "what was in flight"
+)
 _LOG = logging.getLogger(__name__)
 
 

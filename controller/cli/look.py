@@ -146,6 +146,7 @@ def status_data(story: Story, holder: Holder | None) -> dict[str, Any]:
     lost = [] if holder or story.stopped else story.in_status("acting")
     return {
         "campaign": story.declared.name,
+        "unsafe": story.unsafe,
         "events": story.seq,
         "best": _best_data(story),
         "spent": story.spent,

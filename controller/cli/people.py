@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..report.story import Story, TrialStory
 
 LEAVING = "the controller"  # whoever it tells to go on has asked it to leave
-Kind = Literal["approval", "doubt", "pause", "answer", "cut off"]
+Kind = Literal["danger", "approval", "doubt", "pause", "answer", "cut off"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ def ask_of(story: Story, event: AnyEvent, place: Place) -> Ask | None:
 
 
 def _asks(story: Story, place: Place) -> Iterator[Ask]:
+    for text in story.unsafe.values():
+        yield _danger(story, text, place)
     for paused in sorted(story.pauses.values(), key=lambda pause: pause.seq):
         yield _pause(paused, place)
     for t in story.in_status("unknown"):
@@ -97,6 +99,11 @@ def _asks(story: Story, place: Place) -> Iterator[Ask]:
 def is_answered_by_people(story: Story, t: TrialStory) -> bool:
     """Whether a person or another program runs the trial, as far as the declaration tells."""
     return t.by != "agent" or story.declared.sources[t.trial.source].code.lower().split(":")[-1] == "manual"
+
+
+def _danger(story: Story, text: str, place: Place) -> Ask:
+    first = () if story.pauses else ((place.type("pause"), "nothing begins meanwhile"),)
+    return Ask("danger", text, (*first, (place.resume(), "somebody has seen to it, and it goes on")))
 
 
 def _pause(paused: Paused, place: Place) -> Ask:

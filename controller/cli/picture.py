@@ -63,6 +63,7 @@ def picture(
 def rows(story: Story, now: datetime | None, place: Place | None = None, *, is_run: bool = True) -> list[Row]:
     """The lines of the panel."""
     makers: tuple[Callable[[], list[Row]], ...] = (
+        lambda: _unsafe(story, place),
         lambda: _best(story),
         lambda: _budget(story),
         lambda: _counts(story),
@@ -75,6 +76,14 @@ def rows(story: Story, now: datetime | None, place: Place | None = None, *, is_r
         lambda: _stop(story),
     )
     return [row for make in makers for row in make()]
+
+
+def _unsafe(story: Story, place: Place | None) -> list[Row]:
+    """Before all else: a person must see to it."""
+    made: list[Row] = [("not safe", Text(printable(text), style="bold red")) for text in story.unsafe.values()]
+    asked = asks_of(story, place)[:1] if made and place is not None else []
+    ways = [Text.assemble(command, (f"   {meaning}", "dim")) for ask in asked for command, meaning in ask.ways]
+    return [*made, *(("", way) for way in ways)]
 
 
 def best_words(story: Story) -> str:
@@ -127,18 +136,25 @@ def _set_aside(story: Story, *, is_run: bool) -> list[Row]:
     aside = [f"#{t.number}" for t in story.in_status("invalid") if t.reading]
     late = [f"#{t.number}" for t in story.in_status("late")]
     doubts = [f"#{t.number}" for t in story.in_status("unknown") if t.doubt != "asked" and is_run]
-    made: list[Row] = [("set aside", Text(f"{', '.join(aside)}: kept, and not learnt from"))] if aside else []
-    made += [("late", Text(f"{', '.join(late)} answered after being given up"))] if late else []
+    made: list[Row] = [("set aside", Text(f"{_last_of(aside)}: kept, and not learnt from"))] if aside else []
+    made += [("late", Text(f"{_last_of(late)} answered after being given up"))] if late else []
     return made + (
-        [("in doubt", Text(f"{', '.join(doubts)}: the driver is to be asked", style="yellow"))] if doubts else []
+        [("in doubt", Text(f"{_last_of(doubts)}: the driver is to be asked", style="yellow"))] if doubts else []
     )
+
+
+def _last_of(numbers: list[str]) -> str:
+    """The last few, and how many more there are."""
+    more = len(numbers) - MAX_RUNNING
+    shown = ", ".join(numbers[max(more, 0) :])
+    return f"{shown} and {more} before them" if more > 0 else shown
 
 
 def _waits(story: Story, place: Place | None, *, is_run: bool) -> list[Row]:
     """What is asked of people, and what they may type."""
     if place is None or story.stopped:
         return []
-    asks = asks_of(story, place, is_run=is_run)
+    asks = [ask for ask in asks_of(story, place, is_run=is_run) if ask.kind != "danger"]  # it stands first
     made: list[Row] = []
     for ask in asks[:MAX_RUNNING]:
         lines = [Text(printable(ask.text), style="bold yellow")]

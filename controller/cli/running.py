@@ -6,13 +6,14 @@ import math
 import shlex
 import sys
 import warnings
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import CampaignError
+from ..errors import CampaignError, ClosedLoopError
 from . import options
 from .application import RUN, app
 from .steer import By, Reason
@@ -20,6 +21,7 @@ from .terminal import complain, say
 
 if TYPE_CHECKING:
     from ..campaign import Campaign
+    from ..leaving import Leaving
     from .watching import Follower, View
 
 
@@ -114,6 +116,7 @@ def carry_out(
         CampaignError: if an address is given to the inline executor.
     """
     from ..leaving import Leaving
+    from ..perform import unsafe
     from .departure import Departure
     from .watching import looking_on
 
@@ -144,19 +147,34 @@ def carry_out(
                     leaving=leaving,
                     resumed_by=resumed_by,
                 ).state
+    except ClosedLoopError as error:
+        if error.unsafe:
+            complain(str(error))
+            _complain_of_danger({n: unsafe(n, fault).text for n, fault in error.unsafe.items()})
+        raise
     except KeyboardInterrupt:
-        _complain_of_danger(follower)
+        _complain_of_danger(follower.unsafe)
         complain(_how_to_go_on(campaign.name, ledger), word="interrupted;")
         raise typer.Exit(130) from None
     if state.stopped and view in ("live", "lines"):
         _conclude(follower, ledger, has_run=follower.n_events > n_before)
-    _complain_of_danger(follower)
-    if leaving.is_asked and not state.stopped:
-        complain(f"what ran has ended; {_how_to_go_on(campaign.name, ledger)}", word="paused;")
+    _say_how_it_ended(follower, campaign.name, ledger, is_stopped=state.stopped is not None, leaving=leaving)
+
+
+def _say_how_it_ended(follower: Follower, name: str, ledger: Path, *, is_stopped: bool, leaving: Leaving) -> None:
+    """What is left to do, and the exit code that says so.
+
+    Raises:
+        typer.Exit: unless the campaign has stopped, and every instrument is safe.
+    """
+    _complain_of_danger(follower.unsafe)
+    if is_stopped:
+        return
+    if leaving.is_asked:
+        complain(f"what ran has ended; {_how_to_go_on(name, ledger)}", word="paused;")
         raise typer.Exit(130)
-    if not state.stopped:
-        _complain_of_waiting(follower)
-        raise typer.Exit(WAITING)
+    _complain_of_waiting(follower)
+    raise typer.Exit(WAITING)
 
 
 def _patience(patience: float | None, *, no_wait: bool) -> float:
@@ -182,15 +200,15 @@ def _how_to_go_on(name: str, ledger: Path) -> str:
     return f"instruments made safe; go on with: {command}"
 
 
-def _complain_of_danger(follower: Follower) -> None:
+def _complain_of_danger(unsafe: Mapping[str, str]) -> None:
     """Say which instruments may not be safe, above all else that ends a run.
 
     Raises:
         typer.Exit: if there is one.
     """
-    for words in follower.unsafe.values():
+    for words in unsafe.values():
         complain(words, word="danger:")
-    if follower.unsafe:
+    if unsafe:
         raise typer.Exit(UNSAFE)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import CampaignError
+from ..lifecycle import why_no_person
 from ..records import Amended, AnyEvent, Ending, Noted, Paused, Resumed
 from . import options
 from .application import STEER, app
@@ -151,6 +152,8 @@ def name_of(by: str | None) -> str:
     name = getpass.getuser() if by is None else by.strip()
     if not name:
         raise CampaignError("--by is blank; give your name")
+    if fault := why_no_person(name):
+        raise CampaignError(f"--by {fault}")
     return name
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ..ledger.reader import campaigns
-from ..lifecycle import is_guard
-from ..records import AnyEvent, Noted, Resumed
+from ..records import AnyEvent
 from ..report.story import Story, read_events
 from .departure import tell_on_stderr
 from .lines import line_of, line_of_ask
@@ -40,7 +39,6 @@ class Follower:
         others = [name for name in campaigns(ledger) if name != campaign] if _is_there(ledger) else []
         self.place = Place(ledger, campaign, not others)  # for what people are to type
         self.notify: Callable[[str], None] = tell_on_stderr  # one line to whoever looks on, at any time
-        self.unsafe: dict[str, str] = {}  # instruments that may not be safe, and what was said of them
         past = self._events() if is_begun(ledger, campaign) else []
         if past:
             self.story = Story.of(past)
@@ -49,6 +47,11 @@ class Follower:
     def n_events(self) -> int:
         """How many events the story holds."""
         return self.story.seq if self.story else 0
+
+    @property
+    def unsafe(self) -> dict[str, str]:
+        """The instruments that may not be safe, and what was said of them."""
+        return self.story.unsafe if self.story else {}
 
     @property
     def asks(self) -> list[Ask]:
@@ -90,10 +93,6 @@ class Follower:
                 self._one(event)
 
     def _one(self, event: AnyEvent) -> None:
-        if isinstance(event, Noted) and event.unsafe:
-            self.unsafe[event.unsafe] = event.text
-        elif isinstance(event, Resumed) and not is_guard(event.by):
-            self.unsafe = {}  # a person has seen to it
         if self.story is None:
             self.story = Story.of([event])
         else:

@@ -1,7 +1,8 @@
 """Fencing on the instrument's host: one controller commands a device, and one that was replaced cannot.
 
 Laws:
-    * ``take`` raises the token or refuses; ``check`` fails for good once somebody else has taken the device.
+    * ``take`` refuses while another holder lives, unless that one holds a lower token of the same ledger; ``check``
+      fails for good once somebody else has taken the device.
     * A file is replaced whole, under a lock: a process that is killed at any point leaves the old one or the new one.
     * The last commanded setting outlives whoever commanded it.
 

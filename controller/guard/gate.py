@@ -8,6 +8,7 @@ Laws:
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -61,8 +62,10 @@ class DeviceGate:
         self._max_wait_s = MAX_WAIT_S if binding.timeout is None else min(MAX_WAIT_S, binding.timeout / 2)
         self._is_instrument = binding.kind == "instrument"
         self._clock = clock
-        self._n_commands = self._n_safe = 0
+        self._n_commands = self._n_safe = self._n_believed = 0
         self._under_way: dict[int, _Command] = {}  # by the trial's number
+        self._given_up: set[int] = set()  # trials whose drivers still run, and may command no more
+        self._lock = threading.Lock()
         last = fence.last() if fence else None
         if last is not None:
             self._guard.commanded(last.setting, last.at_s, doubted=last.doubted)
@@ -74,6 +77,7 @@ class DeviceGate:
             Fenced: if another controller has taken the device.
             SourceError: if the guard lets nothing through.
         """
+        n_safe = self._n_safe
         if self.fence:
             self.fence.check()
         refusal = self._guard.refusal(trial.setting, now_s=self._clock())
@@ -88,9 +92,23 @@ class DeviceGate:
         n_safe_by_guard = self.link.acting(trial.setting) if self.link else 0
         if self._is_instrument:
             self._remember(trial.setting)
-        self._n_commands += 1
-        self._under_way[trial.number] = _Command(self._n_commands, self._n_safe, n_safe_by_guard)
+        with self._lock:  # what is given up or made safe from here on hears of this command
+            if trial.number in self._given_up:
+                raise SourceError(f"source {self._name!r}: trial {trial.number} was given up")
+            if self._n_safe != n_safe:
+                raise SourceError(f"source {self._name!r}: the device was made safe meanwhile")
+            self._n_commands += 1
+            self._under_way[trial.number] = _Command(self._n_commands, n_safe, n_safe_by_guard)
         return None
+
+    def give_up(self, number: int) -> None:
+        """The driver of a trial is not waited for any more: from now on it gets no command through."""
+        with self._lock:
+            self._given_up.add(number)
+
+    def come_back(self, number: int) -> None:
+        """That driver has ended."""
+        self._given_up.discard(number)
 
     def doubt(self, trial: Trial) -> str:
         """Why what the driver answered is not to be believed: what was done to the device since its command.
@@ -100,20 +118,23 @@ class DeviceGate:
         begun = self._under_way.pop(trial.number, None)
         if begun is None or not self._is_instrument:
             return ""
-        if self._n_safe != begun.n_safe:
-            return "the device was made safe meanwhile"
-        if self._n_commands != begun.n_commands:
-            return "the device was commanded again meanwhile"
         why = self.link.answered(begun.n_safe_by_guard) if self.link else ""
         try:
             if self.fence:
                 self.fence.check()
         except Fenced as error:
-            return text_of(error)
+            why = str(error)
+        self._n_believed = self._n_safe  # looked at last, for what is asked above takes time
+        if self._n_believed != begun.n_safe:
+            return "the device was made safe meanwhile"
+        if self._n_commands != begun.n_commands:
+            return "the device was commanded again meanwhile"
         return why and f"meanwhile {why}"
 
     def reached(self) -> None:
         """The driver gave a reading that is believed: the device is where it was told to be."""
+        if self._n_safe != self._n_believed:
+            return  # made safe since then
         self._guard.reached()
         if self.fence and self._is_instrument:
             self.fence.reached()
@@ -126,7 +147,8 @@ class DeviceGate:
         """
         if not self.is_ours():
             return ""  # another controller's run would be made safe
-        self._n_safe += 1
+        with self._lock:
+            self._n_safe += 1
         fault = "its driver is busy" if source is None else self._by_driver(source)
         if fault and self.link:
             by_guard = self.link.make_safe()
@@ -145,6 +167,11 @@ class DeviceGate:
         status = self.link.status()
         self.link.arm()
         self._returned(is_sure=status.is_alive and not status.fault)
+
+    def abandon(self) -> None:
+        """Go without a word, for a driver still runs: its guard makes the device safe, and it is ours till we end."""
+        if self.link:
+            self.link.let_go()
 
     def close(self) -> None:
         """Let the guard and the device go."""

@@ -9,7 +9,8 @@ Laws:
 from __future__ import annotations
 
 from ..lifecycle import GUARD
-from ..records import Paused, Resumed
+from ..perform import unsafe
+from ..records import Noted, Paused, Resumed
 from ..source import Binding
 from .link import GuardStatus
 
@@ -22,8 +23,9 @@ class GuardNews:
         self._who = f"{GUARD}{binding.name!r}"
         self._interlocks = binding.guard.interlocks
         self._resume_after_s: float | None = None
+        self._name, self._fault = binding.name, ""
 
-    def hear(self, status: GuardStatus | None, *, must_arm: bool = False) -> Paused | Resumed | None:
+    def hear(self, status: GuardStatus | None, *, must_arm: bool = False) -> Paused | Resumed | Noted | None:
         """What is new in how the guard is.
 
         Args:
@@ -32,12 +34,16 @@ class GuardNews:
         """
         if status is None:
             return None
+        if status.fault != self._fault:
+            self._fault = status.fault
+            if self._fault and (status.tripped or status.deadman_fired):  # nobody asked for it, so nobody was told
+                return unsafe(self._name, self._fault)
         if not self.is_held:
             why = "" if must_arm and status.may_resume else _why_held(status)
             if not why:
                 return None
             self.is_held, self._resume_after_s = True, self._patience_s(status)
-            return Paused(by=self._who, reason=why)
+            return self._paused(why)
         if status.tripped:
             self._resume_after_s = self._patience_s(status)
         if self._is_clear(status):
@@ -49,9 +55,11 @@ class GuardNews:
         """A command was not let through: the pause that says so, however often it has paused before."""
         self.is_held = True
         told = _why_held(status) if status else ""
-        if status and told:
-            self._resume_after_s = self._patience_s(status)
-        return Paused(by=self._who, reason=told or why)
+        self._resume_after_s = self._patience_s(status) if status and told else None
+        return self._paused(told or why)
+
+    def _paused(self, why: str) -> Paused:
+        return Paused(by=self._who, reason=why, is_temporary=self._resume_after_s is not None)
 
     def why_not(self, status: GuardStatus | None) -> str:
         """Why it would let nothing through though somebody resumes; empty: it would, or nothing is known."""
@@ -66,7 +74,7 @@ class GuardNews:
         self.is_held = False
 
     def _is_clear(self, status: GuardStatus) -> bool:
-        if self._resume_after_s is None or not status.is_alive or status.deadman_fired:
+        if self._resume_after_s is None or not status.is_alive or status.deadman_fired or status.fault:
             return False
         # The guard that tripped holds until it is armed; one that came after it knows of no trip.
         return status.may_resume or (not status.tripped and status.clear_for_s >= self._resume_after_s)

@@ -238,7 +238,7 @@ class Watch:
         return {
             "tripped": self._latch.text,
             "clear_for_s": self._latch.clear_for_s(now_s),
-            "may_resume": self._latch.may_resume(now_s) and not self._why,
+            "may_resume": self._latch.may_resume(now_s) and not (self._why or self._fault),
             "deadman_fired": self._is_silenced,
             "fault": self._fault,
         }

@@ -8,38 +8,49 @@ Laws:
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import Counter
 from threading import Event, Thread
 
 from ..lifecycle import GUARD
-from ..perform import HELD_BACK
-from ..records import Failed, Paused, Resumed
+from ..records import Failed, Noted, Paused, Resumed
 from ..source import Binding
 from .gate import DeviceGate
 from .link import GuardStatus
 from .news import GuardNews
 
 BEAT_S = 1.0
+N_SILENT = 3  # answers that a guard may owe before it is taken for dead
 
 
 class GuardWatch:
     """Looks after the guards of these sources until ``close``."""
 
-    def __init__(self, bindings: Mapping[str, Binding], gates: Mapping[str, DeviceGate]) -> None:
-        self._gates = dict(gates)
-        self._news = {n: GuardNews(bindings[n]) for n, g in self._gates.items() if g.link is not None}
+    def __init__(self) -> None:
+        self._gates: dict[str, DeviceGate] = {}
+        self._news: dict[str, GuardNews] = {}
         self._must_arm: set[str] = set()
+        self._n_silent: Counter[str] = Counter()
         self._next_look = 0.0
         self._is_over = Event()
-        if self._news:
-            Thread(target=self._beat, name="guard-heartbeat", daemon=True).start()
 
-    def word(self) -> Paused | Resumed | None:
+    def add(self, binding: Binding, gate: DeviceGate) -> None:
+        """Look after this one too, from now on."""
+        self._gates[binding.name] = gate
+        if gate.link is not None:
+            self._news[binding.name] = GuardNews(binding)
+            if len(self._news) == 1:
+                Thread(target=self._beat, name="guard-heartbeat", daemon=True).start()
+
+    def word(self) -> Paused | Resumed | Noted | None:
         """What a guard has to say that is new; looked for once a second."""
         if time.monotonic() < self._next_look:
             return None
         for name, news in self._news.items():
-            said = news.hear(self._status(name), must_arm=name in self._must_arm)
+            status = self._status(name)
+            self._n_silent[name] = 0 if status is None or status.is_alive else self._n_silent[name] + 1
+            if 0 < self._n_silent[name] < N_SILENT:
+                continue  # its computer may be busy
+            said = news.hear(status, must_arm=name in self._must_arm)
             if said is not None:
                 if isinstance(said, Paused):
                     self._must_arm.add(name)
@@ -60,7 +71,7 @@ class GuardWatch:
 
     def held(self, name: str, answer: Failed) -> Paused:
         """What the campaign hears where a command was not let through."""
-        news, why = self._news.get(name), answer.message.removeprefix(HELD_BACK)
+        news, why = self._news.get(name), answer.message
         if news is None:
             return Paused(by=f"{GUARD}{name!r}", reason=why)
         self._must_arm.add(name)

@@ -22,6 +22,7 @@ def headline(study: Study) -> Html:
                 el("p", goal_words(story.declared.goal)),
                 el("p", story.declared.description) if story.declared.description else None,
             ),
+            *[el("p", el("strong", "Not safe"), f": {text}", cls="alarm") for text in story.unsafe.values()],
             el("div", *_cards(story), cls="cards"),
             _ending(story),
             _best(story),

@@ -25,7 +25,7 @@ from .declaration import Declaration
 from .story import Story, TrialStory
 from .worth import Sums
 
-VERSION = 2  # of the dump; another one is not read
+VERSION = 3  # of the dump; another one is not read
 WINDOW = 100  # answers held in full at least; a reader shows fewer, and an outlier is set aside sooner
 _LOST = ("failed", "invalid")
 
@@ -61,6 +61,7 @@ class Dump(BaseModel):
     last: datetime | None
     spent: dict[str, float]
     pauses: dict[str, Paused]
+    unsafe: dict[str, str]
     ending: Ending | None
     stopped: Stopped | None
     trials: list[Any]
@@ -165,6 +166,7 @@ class Standing(Story):
             last=self.last,
             spent=self.spent,
             pauses=self.pauses,
+            unsafe=self.unsafe,
             ending=self.ending,
             stopped=self.stopped,
             trials=[trials.dump_python(t, mode="json") for t in self.trials.values()],
@@ -208,6 +210,7 @@ class Standing(Story):
         made = cls(declared(found.declared), window=window)
         made.declared_seq, made.seq, made.began, made.last = found.declared, found.seq, found.began, found.last
         made.spent, made.pauses, made.ending, made.stopped = found.spent, found.pauses, found.ending, found.stopped
+        made.unsafe = found.unsafe
         made.trials = {t.number: t for t in held}
         made.answered, made._answers, made._told = found.answered, found.answers, set(found.told)
         made._n_read, made._n_lost, made._best, made._runs = found.n_read, found.n_lost, best, found.runs

@@ -105,6 +105,7 @@ class Story:
         self.spent: dict[str, float] = {}
         self.notes: list[tuple[datetime | None, str]] = []
         self.pauses: dict[str, Paused] = {}  # by who paused
+        self.unsafe: dict[str, str] = {}  # instruments that may not be safe, and what was said of them
         self.ending: Ending | None = None
         self.stopped: Stopped | None = None
         self.best: TrialStory | None = None
@@ -154,6 +155,10 @@ class Story:
                 self.pauses[event.by] = event
             case Resumed():
                 resume(self.pauses, event)
+                if not is_guard(event.by):  # a person has seen to it
+                    self.unsafe = {}
+            case Noted() if event.unsafe:
+                self.unsafe = {**self.unsafe, event.unsafe: event.text}
             case Ending():
                 self.ending = event
             case Amended():

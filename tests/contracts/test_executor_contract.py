@@ -221,7 +221,7 @@ class TestExecutor:
             assert said[0].by == "hands of 'furnace'" and "hangs in trial 1" in said[0].reason
             executor.submit(trial(3))
             said = [executor.wait() for _ in range(3)]
-            assert isinstance(said[1], Paused) and said[2].message.startswith("it did not begin: its driver still")
+            assert isinstance(said[1], Paused) and said[2].message.startswith("its driver still") and said[2].is_held
             assert (said[2].trial, said[2].cause, said[2].cost) == (3, "cancelled", {})
             while not isinstance(executor.listen(10.0), Resumed):
                 pass

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from pathlib import Path
+
 import pytest
 
 import closedloop as cl
@@ -9,6 +12,7 @@ from closedloop.controller.admit import admit
 from closedloop.controller.decide import decide
 from closedloop.controller.evolve import evolve
 from closedloop.controller.guard.check import Guard
+from closedloop.controller.reach import within_reach
 from closedloop.controller.records import (
     Acting,
     Approved,
@@ -19,6 +23,7 @@ from closedloop.controller.records import (
     Refused,
     Resumed,
     Setting,
+    Settled,
     Trial,
 )
 from closedloop.controller.state import State
@@ -199,3 +204,83 @@ def test_an_approval_beyond_the_guard_is_not_taken() -> None:
         assert says in getattr(taken, "text", "")
     region = admit(state, Approved(trial=1, by="ann", setting={"temperature": 105.0, "passes": 4}, letter=2))
     assert "lies where 'temperature + 8 * passes >= 130' holds, which the guard forbids; leave" in region.text
+
+
+@cl.instrument(cost={"money": 1})
+def furnace(x: float) -> dict:
+    return {"y": -((x - 9) ** 2)}
+
+
+@cl.instrument(cost={"money": 1})
+def brittle(x: float) -> dict:
+    if x > 3.2:
+        raise RuntimeError("too hot")
+    return {"y": -((x - 9) ** 2)}
+
+
+def heated(instrument: type = furnace, **changes: object) -> cl.Campaign:
+    declared = {
+        "name": "heat",
+        "seed": 3,
+        "parameters": {"x": {"low": 0, "high": 10}},
+        "responses": ["y"],
+        "sources": {"furnace": instrument},
+        "goal": {"maximize": "y"},
+        "budget": {"trials": 25},
+        "guard": {"max_step": {"x": 1.0}},
+    }
+    return cl.Campaign(**{**declared, **changes})
+
+
+def test_what_a_session_suggests_keeps_the_step_in_any_order_and_nothing_twice(tmp_path: Path) -> None:
+    with cl.Session(heated(), ledger=tmp_path / "l.db") as session:
+        for n in (3, 4):
+            before = [p["x"] for p in session.state.places.get("furnace", ())]
+            trials = session.suggest(n)
+            asked = [t.setting["x"] for t in trials]
+            assert len(set(asked)) == n
+            for a, b in itertools.combinations(before + asked, 2):
+                assert abs(a - b) <= 1.0 + 1e-6
+            for t in reversed(trials):
+                session.ingest(t.number, {"y": -((t.setting["x"] - 9) ** 2)})
+
+
+def test_with_a_step_what_fails_is_left_as_without_one(tmp_path: Path) -> None:
+    result = cl.run(heated(brittle), ledger=tmp_path / "l.db", executor="inline")
+    failed = [t.trial.setting["x"] for t in result.state.trials.values() if t.status == "failed"]
+    assert "budget spent" in result.why_stopped
+    assert len(set(failed)) == len(failed) <= 10
+
+
+def test_before_a_region_that_no_step_crosses_the_edge_is_not_crowded(tmp_path: Path) -> None:
+    guard = {"max_step": {"x": 0.5}, "forbidden": ["(x-5)*(x-5) <= 1"]}
+    with cl.Session(heated(guard=guard), ledger=tmp_path / "l.db") as session:
+        session.add({"x": 1.0}, {"y": -64.0})
+        asked = []
+        for _ in range(13):
+            (trial,) = session.suggest(1)
+            asked.append(trial.setting["x"])
+            session.ingest(trial.number, {"y": -((asked[-1] - 9) ** 2)})
+    assert max(asked) < 4
+    assert sum(x > 3.9 for x in asked) <= 3
+
+
+def test_what_never_began_moved_nothing() -> None:
+    state = told(State(campaign()), proposed(1, 40), Acting(trial=1), Observed(trial=1, reading=READING))
+    tripped = Failed(trial=2, cause="cancelled", message="it did not begin: tripped", cost={})
+    state = told(state, proposed(2, 70), Acting(trial=2), tripped)
+    assert temperatures(state) == [40]
+    lost = Failed(trial=3, cause="unknown", message="cut", is_in_doubt=True)
+    state = told(state, proposed(3, 80), Acting(trial=3), lost)
+    assert temperatures(state) == [80, 40]
+    state = told(state, Settled(trial=3, outcome="not_started", by="driver"))
+    assert temperatures(state) == [40]
+    state = told(state, Failed(trial=3, cause="cancelled", message="off", cost={}))  # taken off once only
+    assert temperatures(state) == [40]
+    assert within_reach(state, "line", {"temperature": 110.0, "passes": 1})["temperature"] == pytest.approx(80)
+
+
+def test_what_was_sent_elsewhere_since_stays() -> None:
+    state = told(State(campaign()), proposed(1, 40), proposed(2, 70), Acting(trial=1), Acting(trial=2))
+    state = told(state, Failed(trial=1, cause="cancelled", message="off", cost={}))
+    assert temperatures(state) == [70, 40]

@@ -175,3 +175,12 @@ def test_threads_may_share_a_session(tmp_path: Path) -> None:
         assert session.pending == ()
     assert ledger_audit.verify(path) == []
     assert len([e for e in ledger_reader.events(path) if isinstance(e, Proposed)]) == 18
+
+
+def test_who_asks_again_and_again_proposes_no_more_than_was_asked_for(tmp_path: Path) -> None:
+    with cl.Session(declared({"always": True}), ledger=tmp_path / "l.db") as session:
+        for n, numbers in ((1, (1,)), (1, (1,)), (3, (1, 2, 3)), (2, (1, 2, 3))):
+            with pytest.raises(ApprovalNeeded) as caught:
+                session.suggest(n)
+            assert caught.value.trials == numbers
+        assert len(session.state.trials) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -18,10 +19,12 @@ from closedloop.controller.errors import SourceError
 from closedloop.controller.guard.fence import Fence, Owner, device_key
 from closedloop.controller.guard.gate import DeviceGate
 from closedloop.controller.guard.gates import Gates
+from closedloop.controller.guard.link import GuardStatus
+from closedloop.controller.guard.news import GuardNews
 from closedloop.controller.inline import InlineExecutor
 from closedloop.controller.perform import perform
-from closedloop.controller.records import Ending, Failed, Noted, Observed, Paused, Trial
-from closedloop.controller.rules import GuardRules, Interlock
+from closedloop.controller.records import Ending, Failed, Noted, Observed, Paused, Resumed, Trial
+from closedloop.controller.rules import GuardRules, Interlock, OnFailure
 from closedloop.controller.source import Binding
 from closedloop.instruments.instrument import Instrument
 
@@ -281,6 +284,124 @@ def test_the_next_controller_counts_its_steps_from_where_the_guard_of_a_dead_one
         assert gate.refuse(trial(3, 60.0)) is None
     finally:
         gate.close()
+
+
+def test_a_trial_that_was_given_up_while_it_waited_for_the_guards_rate_commands_nothing(folder):
+    kiln = binding(folder, timeout=8.0, guard=GuardRules(max_rate={"t": 10.0}))
+    asked: list[Ending] = []
+
+    def inbox():
+        said, asked[:] = list(asked), []
+        return said
+
+    executor = InlineExecutor({"kiln": kiln}, inbox=inbox, gates=gates(kiln))
+    try:
+        executor.submit(trial(1, 100.0))
+        assert isinstance(executor.wait(), Observed)
+        executor.submit(trial(2, 130.0))  # 3 s away
+        threading.Timer(0.5, lambda: asked.append(Ending(by="ana", mode="abort"))).start()
+        assert isinstance(executor.wait(), Ending)
+        assert executor.make_safe() == {}
+        assert executor.wait().is_in_doubt
+        time.sleep(4.0)
+        assert executor.heard() is None
+    finally:
+        executor.close()
+    assert "measure 130" not in lines(folder) and lines(folder)[-1] == "safe"
+
+
+def test_the_tries_of_a_trial_that_was_given_up_end(folder):
+    class Flaky(Kiln):
+        def measure(self, setting):
+            self.note("try")
+            time.sleep(0.7)
+            raise OSError("no contact")
+
+    kiln = dataclasses.replace(
+        binding(folder, timeout=1.0), cls=Flaky, is_repeatable=True, on_failure=OnFailure(retries=5, backoff_s=1.0)
+    )
+    executor = InlineExecutor({"kiln": kiln}, gates=gates(kiln))
+    try:
+        executor.submit(trial(1))
+        while not isinstance(answer := executor.wait(), Failed):
+            pass
+        assert answer.cause == "timeout"
+        n_tries = lines(folder).count("try")
+        while executor.listen(6.0) is not None:
+            pass
+        assert lines(folder).count("try") == n_tries == 1 and not executor.why_held()
+    finally:
+        executor.close()
+
+
+def test_an_alarm_does_not_end_by_itself_when_the_driver_comes_back(folder):
+    kiln = binding(folder, takes_s=5.0, timeout=0.5, is_broken=True)
+    executor = InlineExecutor({"kiln": kiln}, gates=gates(kiln))
+    try:
+        executor.submit(trial(1))
+        said = [executor.wait()]
+        while not isinstance(said[-1], Failed):
+            said.append(executor.wait())
+        paused = [e for e in said if isinstance(e, Paused)]
+        assert [e.unsafe for e in said if isinstance(e, Noted)] == ["kiln"]
+        assert len(paused) == 1 and "the valve is stuck" in paused[0].reason
+        while (word := executor.listen(6.0)) is not None:
+            assert not isinstance(word, Resumed), word
+        assert not executor.why_held()
+    finally:
+        executor.close()
+
+
+def test_a_driver_that_still_runs_keeps_its_guard_and_its_device(folder):
+    kiln = binding(folder, takes_s=4.0, timeout=0.5)
+    executor = InlineExecutor({"kiln": kiln}, gates=gates(kiln))
+    executor.submit(trial(1))
+    while not isinstance(executor.wait(), Failed):
+        pass
+    n_safe = lines(folder).count("safe")
+    executor.close()
+    until(lambda: lines(folder).count("safe") == n_safe + 1)  # by its guard, which heard no goodbye
+    with pytest.raises(SourceError, match="is commanded by campaign 'bake'"):
+        other = Gates("other", "another ledger", {"kiln": 1})
+        other(kiln)
+
+
+def test_a_guard_that_could_not_make_its_device_safe_says_so_and_does_not_resume_by_itself(folder):
+    rules = GuardRules(interlocks=(Interlock(trip="p >= 6", every_s=0.2, resume_after_s=0.5),))
+    news = GuardNews(binding(folder, guard=rules))
+    tripped = "interlock 'p >= 6' tripped at p=9"
+    paused = news.hear(GuardStatus(is_alive=True, tripped=tripped))
+    assert isinstance(paused, Paused) and paused.is_temporary
+    told = news.hear(GuardStatus(is_alive=True, tripped=tripped, fault="the valve is stuck"))
+    assert isinstance(told, Noted) and told.unsafe == "kiln" and "the valve is stuck" in told.text
+    clear = GuardStatus(is_alive=True, tripped=tripped, clear_for_s=9.0, may_resume=True, fault="the valve is stuck")
+    assert news.hear(clear) is None
+    assert isinstance(news.hear(dataclasses.replace(clear, fault="")), Resumed)
+
+
+def test_what_is_held_for_another_reason_than_a_trip_does_not_resume_by_itself(folder):
+    rules = GuardRules(interlocks=(Interlock(trip="p >= 6", every_s=0.2, resume_after_s=0.5),))
+    news = GuardNews(binding(folder, guard=rules))
+    assert news.hear(GuardStatus(is_alive=True, tripped="interlock 'p >= 6' tripped at p=9"))
+    news.resumed()
+    calm = GuardStatus(is_alive=True, clear_for_s=60.0)
+    held = news.held(calm, "it was taken from this controller")
+    assert (held.reason, held.is_temporary) == ("it was taken from this controller", False)
+    assert news.hear(calm) is None
+
+
+def test_a_slow_neighbour_does_not_silence_the_guard_of_a_device_that_is_ready(folder):
+    class Slow(Kiln):
+        def connect(self):
+            time.sleep(4.0)
+
+    kiln = binding(folder, guard=GuardRules(deadman_s=2.0))
+    slow = Binding(name="slow", cls=Slow, settings={"folder": str(folder)}, responses=("y",), needs_make_safe=False)
+    executor = InlineExecutor({"kiln": kiln, "slow": slow}, gates=Gates("bake", "ledger", {"kiln": 1}))
+    try:
+        assert executor.listen(2.5) is None and not executor.why_held()
+    finally:
+        executor.close()
 
 
 def test_a_device_has_one_name_whatever_else_its_settings_say(folder):

@@ -8,6 +8,7 @@ import os
 import pty
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import termios
@@ -281,6 +282,46 @@ def test_fault_16_a_device_that_may_not_be_safe_is_an_event_and_an_exit_code(dec
     assert "'device' may not be safe: mock: the valve is stuck" in one.text and "best:" in one.text
     assert [e.unsafe for e in events() if e.kind == "noted" and e.unsafe] == ["device"]
     assert kinds().count("observed") == 3 and "whole" in command("verify")
+
+
+def test_fault_16_the_danger_is_told_also_where_nothing_can_be_written_any_more(declared, terminal):
+    declared(delay_s=0.3, safe_error="the valve is stuck")
+    one = terminal(*RUN)
+    until(lambda: kinds().count("observed") >= 1, one)
+    with sqlite3.connect("closedloop.db", timeout=10) as ledger:
+        ledger.execute("delete from lease")
+    assert one.end() == 8
+    assert "lease" in one.text and "the valve is stuck" in one.text and "Traceback" not in one.text
+
+
+TWICE = """
+import sys
+import closedloop as cl
+campaign = cl.Campaign(
+    name="two", parameters={"x": {"low": 0, "high": 1}}, responses=["y"], goal={"maximize": "y"}, belief="climatology",
+    sources={n: {"instrument": "./sources.py:Device", "settings": {"delay_s": 0.5, "safe_delay_s": 1.0,
+             "record": f"{n}.jsonl"}} for n in ("a", "b")},
+    budget={"money": 100},
+)
+try:
+    cl.run(campaign, ledger="two.db", executor="inline")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_fault_15_a_second_ctrl_c_does_not_keep_the_next_instrument_from_being_made_safe(declared):
+    declared()
+    process = subprocess.Popen([sys.executable, "-c", TWICE], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    end = time.monotonic() + LIMIT_S
+    while not (Path("a.jsonl").exists() and Path("a.jsonl").stat().st_size) and time.monotonic() < end:
+        time.sleep(0.05)
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.4)
+    assert process.communicate(timeout=LIMIT_S)[0] == "interrupted\n"
+    for name in ("a", "b"):
+        assert '"make_safe"' in Path(f"{name}.jsonl").read_text(), name
 
 
 def test_fault_16_what_does_not_end_within_the_grace_is_aborted(declared, terminal):

@@ -46,7 +46,7 @@ def shown(story: Story) -> dict[str, object]:
         "newest": story.trials[max(story.trials)] if story.trials else None,
         "last": last,
         "course": story.best_so_far(),
-        "state": (story.paused, story.ending, story.stopped),
+        "state": (story.paused, story.ending, story.stopped, story.unsafe),
         "worth": story.worth(),
     }
 
