@@ -18,7 +18,7 @@ Marks = list[tuple[float, float]]  # spent, objective
 def convergence(study: Study) -> Html:
     """Each reading where its cost ended, and the line of the best so far."""
     story = study.story
-    if not story.answered:
+    if not any(t.is_read or t.status == "failed" for t in (story.trials[n] for n in story.answered)):
         return note("Nothing was read yet.")
     resource = story.declared.main_resource
     with drawing(height=3.8) as (figure, axes):
