@@ -123,7 +123,7 @@ def run(
         watch: called with the state and the event after each event was written.
         patience_s: how long to wait when only people can go on: a manual trial, an approval, a trial in doubt, a
             pause. Then this returns, and the same call goes on later. 0: not at all; None: for ever where people were
-            asked for an answer, and not at all in a pause; ``math.inf``: for ever.
+            asked for an answer or a guard resumes by itself, and not at all in another pause; ``math.inf``: for ever.
         leaving: asked to leave, the loop finishes what runs, pauses and returns.
         resumed_by: who resumes the campaign, where it is paused; None: only a pause of leaving ends by itself.
 

@@ -290,7 +290,10 @@ def test_fault_14_a_device_that_a_living_controller_of_another_ledger_holds_is_r
 def test_fault_14_a_holder_that_is_about_to_end_is_waited_for(neighbour):
     Fence("k", 1, an_owner("theirs", neighbour)).take()
     neighbour.stdin.close()
-    Fence("k", 1, an_owner("ours")).take(wait_s=20)
+    mine = Fence("k", 1, an_owner("ours"))
+    mine.take(wait_s=20)
+    assert neighbour.poll() is not None or neighbour.wait(5) == 0
+    mine.check()
 
 
 def test_fault_50_a_controller_that_was_replaced_cannot_command_any_more(neighbour):

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import closedloop as cl
 from closedloop.controller.errors import SourceError
 from closedloop.controller.guard.fence import Fence, Owner, device_key
 from closedloop.controller.guard.gate import DeviceGate
@@ -377,6 +378,32 @@ def test_a_guard_that_could_not_make_its_device_safe_says_so_and_does_not_resume
     clear = GuardStatus(is_alive=True, tripped=tripped, clear_for_s=9.0, may_resume=True, fault="the valve is stuck")
     assert news.hear(clear) is None
     assert isinstance(news.hear(dataclasses.replace(clear, fault="")), Resumed)
+
+
+def test_a_run_waits_for_a_guard_that_resumes_by_itself_and_returns_where_a_person_must(folder):
+    def run(name: str, resume_after_s: float | None) -> cl.Result:
+        (folder / "live.json").write_text('{"p": 9.0}')
+        rule = {"trip": "p >= 6", "every_s": 0.2, "resume_after_s": resume_after_s}
+        kiln = {"instrument": Kiln, "settings": {"folder": str(folder)}, "cost": {"money": 1}}
+        campaign = cl.Campaign(
+            name=name,
+            parameters={"t": {"low": 0, "high": 9}},
+            responses=["y"],
+            sources={"kiln": {**kiln, "guard": {"interlocks": [rule]}}},
+            goal={"maximize": "y"},
+            budget={"money": 2},
+            belief="climatology",
+        )
+        timer = threading.Timer(4.0, lambda: (folder / "live.json").write_text('{"p": 1.0}'))
+        timer.start()
+        try:
+            return cl.run(campaign, ledger=folder / "l.db", executor="inline")
+        finally:
+            timer.join()
+
+    assert run("asks", None).state.paused.by == "guard of 'kiln'"
+    done = run("by_itself", 0.5).state
+    assert done.stopped and done.spent["money"] == 2.0
 
 
 def test_what_is_held_for_another_reason_than_a_trip_does_not_resume_by_itself(folder):

@@ -129,7 +129,8 @@ def test_fault_32_an_objective_beyond_float64_gives_a_decision_without_a_warning
     c = campaign(goal={"maximize": "exp(-y0)"})
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        decided(c, evidence(c, X12, Y12 * 1e3))
+        choice = decided(c, evidence(c, X12, Y12 * 1e3))
+    assert np.isfinite(choice.setting).all() and (choice.setting >= 0).all() and (choice.setting <= 1).all()
 
 
 # 33: nothing but failures
