@@ -23,9 +23,13 @@ if TYPE_CHECKING:
         OutcomeUnknown,
         SourceError,
     )
+    from closedloop.controller.experiments import Experiment
+    from closedloop.controller.interchange.generator import Generator
+    from closedloop.controller.predicates import predicate
     from closedloop.controller.records import Forecast, Reading, Setting, Trial
     from closedloop.controller.session import Session
     from closedloop.controller.source import NotStarted, Unknown
+    from closedloop.controller.stop import Stop
     from closedloop.instruments.instrument import Instrument, instrument
     from closedloop.simulators.simulator import Simulator, simulator
 
@@ -37,7 +41,9 @@ _PLACES = {
     "Campaign": "controller.campaign",
     "CampaignError": "controller.errors",
     "ClosedLoopError": "controller.errors",
+    "Experiment": "controller.experiments",
     "Forecast": "controller.records",
+    "Generator": "controller.interchange.generator",
     "Instrument": "instruments.instrument",
     "InvalidReading": "controller.errors",
     "LeaseHeld": "controller.errors",
@@ -50,9 +56,11 @@ _PLACES = {
     "Session": "controller.session",
     "Simulator": "simulators.simulator",
     "SourceError": "controller.errors",
+    "Stop": "controller.stop",
     "Trial": "controller.records",
     "Unknown": "controller.source",
     "instrument": "instruments.instrument",
+    "predicate": "controller.predicates",
     "run": "controller.campaign_run",
     "simulator": "simulators.simulator",
 }
@@ -63,7 +71,9 @@ __all__ = [
     "Campaign",
     "CampaignError",
     "ClosedLoopError",
+    "Experiment",
     "Forecast",
+    "Generator",
     "Instrument",
     "InvalidReading",
     "LeaseHeld",
@@ -76,10 +86,12 @@ __all__ = [
     "Setting",
     "Simulator",
     "SourceError",
+    "Stop",
     "Trial",
     "Unknown",
     "__version__",
     "instrument",
+    "predicate",
     "run",
     "simulator",
 ]

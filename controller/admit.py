@@ -16,7 +16,7 @@ from .amendment import amended, check_budget
 from .decide import current_belief, forecast
 from .errors import CampaignError
 from .evolve import why_not
-from .lifecycle import TrialEvent, why_no_person
+from .lifecycle import READ, TrialEvent, why_no_person
 from .reading import reading_of
 from .records import (
     Acting,
@@ -28,6 +28,7 @@ from .records import (
     Noted,
     Observed,
     Paused,
+    Preferred,
     Quarantined,
     Refused,
     Restored,
@@ -110,21 +111,37 @@ def _approved(state: State, event: Approved) -> AnyEvent:
         return event
     space = state.campaign.spaces[known.trial.source]  # less what its guard forbids
     try:
-        setting = space.check({**known.trial.setting, **event.setting})
+        setting = space.changed(known.trial.setting, event.setting)
     except CampaignError as error:
         return Noted(text=f"approval of trial {event.trial} was not taken: {error}", letter=event.letter)
     told = forecast(state, current_belief(state), known.trial.source, space.encode(setting))
-    changed = {k: setting[k] for k in event.setting}
+    changed = {k: v for k, v in setting.items() if k in event.setting or k in space.derivations}
     return event.model_copy(update={"setting": changed, "forecast": told})
 
 
 def _refusal(state: State, event: Any) -> str:
     if state.stopped is not None and isinstance(event, Paused | Resumed | Ending | Amended):
         return f"the campaign is over ({state.stopped.reason})"
+    if isinstance(event, Preferred):
+        return why_no_answer(state, event.better, event.worse)
     if isinstance(event, Resumed) and state.paused is None and not state.resting:
         return "the campaign is not paused"
     if isinstance(event, Ending) and state.ending is not None and event.mode == state.ending.mode:
         return "the campaign is ending already"
+    return ""
+
+
+def why_no_answer(state: State, better: int, worse: int) -> str:
+    """Why two trials cannot be compared; empty where they can."""
+    goal, target = state.campaign.goal, state.campaign.target
+    if goal.kind != "prefer":
+        return f"the goal is to {goal.words}, and no answer of this kind says anything of it"
+    if better == worse:
+        return f"trial {better} cannot be better than itself; name two"
+    for n in (better, worse):
+        known = state.trials.get(n)
+        if known is None or known.status not in READ or known.trial.source != target:
+            return f"trial {n} is no reading of {target!r} that counts, so there is nothing to compare"
     return ""
 
 

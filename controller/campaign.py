@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
@@ -22,95 +21,29 @@ from pydantic import (
     model_validator,
 )
 
+from .candidate_table import Candidates
+from .declared_space import functions_in, in_full, space_of
+from .designer import Designer
 from .errors import CampaignError
 from .explain import explain
 from .expressions import Constraint
-from .goal import Goal
-from .parameters import PARAMETER_KINDS, Described, Parameter
-from .records import Amount
-from .rules import Approval, GuardRules, Interlock, OnFailure, OnUnknown, Prior
+from .goal import Goal, Risk
+from .method import Method
+from .mixtures import Mixture
+from .parameters import PARAMETER_KINDS, Parameter
+from .predicates import Allows, Predicate
+from .rules import Approval, GuardRules, Interlock, OnFailure, OnUnknown
 from .source import Binding, Source, find_source
+from .source_spec import Declared, Response, SourceSpec, amount_of, without_truth_values
 from .space import Space
+from .stop import StopText
 from .units import is_trusted, to_seconds, trusted
+from .warm_start import WarmStart
 
 BeliefKind = Literal["climatology", "surrogate", "ensemble", "hybrid"]
 
 
-class _Declared(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Response(Described):
-    """What is measured."""
-
-
-class SourceSpec(_Declared):
-    """One source: where its code is, and what a trial of it costs and takes."""
-
-    instrument: str | None = None
-    simulator: str | None = None
-    settings: dict[str, Any] = {}
-    cost: dict[str, float | str] | None = None  # None: what the class says
-    replicas: int = Field(default=1, ge=1, le=1000)
-    timeout: float | str | None = None
-    resources: dict[str, Amount] = {}
-    start: str | None = None  # a bench that belongs to the driver, e.g. "bench"
-    unknowns: dict[str, Prior] = {}
-    repeatable: bool | None = None  # whether a trial may be carried out twice; None: what the class says
-    on_unknown: OnUnknown | None = None  # a trial in doubt; None: ask for an instrument, rerun what is repeatable
-    on_failure: OnFailure = OnFailure()
-    approval: Approval = Approval()
-    guard: GuardRules | None = None  # None: the campaign's
-    needs_make_safe: bool = True  # false: the device is safe whatever happens, and needs no guard process
-    device: str = Field(default="", max_length=200)  # its name, where several drivers or settings mean the same one
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_class(cls, declared: Any) -> Any:
-        """``furnace`` the class stands for ``{instrument: its target}``."""
-        if isinstance(declared, type) and issubclass(declared, Source):
-            return {declared.kind: _target_of(declared), "cost": declared.cost}
-        if isinstance(declared, dict):
-            return {k: _target_of(v) if isinstance(v, type) else v for k, v in declared.items()}
-        return declared
-
-    @field_validator("cost", "timeout", mode="before")
-    @classmethod
-    def _no_truth_values(cls, declared: Any) -> Any:
-        return _without_truth_values(declared)
-
-    @model_validator(mode="after")
-    def _whole(self) -> SourceSpec:
-        if (self.instrument is None) == (self.simulator is None):
-            raise ValueError("a source has exactly one of instrument: and simulator:")
-        if self.instrument and self.replicas != 1:
-            raise ValueError(f"replicas {self.replicas}: an instrument is one thing; leave replicas out")
-        if self.instrument and self.unknowns:
-            raise ValueError("unknowns belong to a simulator; the instrument is the world itself")
-        if self.timeout is not None and to_seconds(self.timeout) <= 0:
-            raise ValueError(f"timeout {self.timeout} must be above 0")
-        for name, amount in (self.cost or {}).items():
-            if _amount(name, amount) < 0:
-                raise ValueError(f"cost {name} {amount} must not be negative")
-        return self
-
-    @property
-    def target(self) -> str:
-        """Where the code is."""
-        return self.instrument or self.simulator or ""
-
-    @property
-    def is_manual(self) -> bool:
-        """Whether a person answers for it, as far as the declaration tells."""
-        return self.target.lower().rpartition(":")[2] == "manual"
-
-    @property
-    def kind(self) -> Literal["instrument", "simulator"]:
-        """Which of the two it is."""
-        return "instrument" if self.instrument else "simulator"
-
-
-class Campaign(_Declared):
+class Campaign(Declared):
     """A campaign, from Python, a dict, JSON or a file.
 
     Args and keys: see the README and ``closedloop schema``.
@@ -124,39 +57,45 @@ class Campaign(_Declared):
     seed: int = Field(default=0, ge=0, lt=2**63)
     parameters: dict[str, Parameter] = Field(min_length=1)
     constraints: tuple[str, ...] = ()
+    mixtures: dict[str, Mixture] = Field(default={})
+    candidates: Candidates | None = None  # the only settings that may be proposed
+    predicates: tuple[str, ...] = ()  # where the user's own constraints are; ``constraints`` may hold them too
     responses: dict[str, Response] = Field(min_length=1)
     sources: dict[str, SourceSpec] = Field(min_length=1)
     goal: Goal
     budget: dict[str, float | str] = Field(min_length=1)
+    stop: StopText | None = None  # rules beside the budget, such as 'target_reached(60) | converged(15)'
+    designer: Designer | None = None  # a generator of somebody else's that names the target's settings; None: ours
+    method: Method = Method()  # of how decisions are made: what is settled here is not chosen
     belief: BeliefKind | None = None  # None: chosen from what the sources offer
     n_initial: int | None = Field(default=None, ge=1)  # measurements before the belief decides
     n_members: int = Field(default=64, ge=8, le=4096)  # of the ensemble
     guard: GuardRules = GuardRules()  # of every source that has none of its own
 
+    warm_start: dict[str, WarmStart] = Field(default={})  # earlier campaigns that are recalled, by a name for each
+
     _classes: dict[str, type[Source]] = PrivateAttr(default_factory=dict)
+    _functions: dict[str, Allows] = PrivateAttr(default_factory=dict)  # of predicates, by where they are
     _folder: Path | None = PrivateAttr(default=None)
     _is_of_ledger: bool = PrivateAttr(default_factory=is_trusted)
 
     def __init__(self, **declared: Any) -> None:
         sources = declared.get("sources")
         try:
-            super().__init__(**declared)
+            super().__init__(**in_full(declared))
         except ValidationError as error:
             raise explain(error, _keys_of) from None
         except RecursionError:
             raise CampaignError("the campaign is nested too deeply; flatten it") from None
         self._classes.update(_classes_in(sources))
+        if functions := functions_in(declared):
+            self.with_functions(functions)
 
     @classmethod
     def trusted(cls, declared: Mapping[str, Any]) -> Campaign:
         """From the ledger, where it was checked before: units are not looked up again."""
         with trusted():
             return cls(**declared)
-
-    @field_validator("constraints", mode="before")
-    @classmethod
-    def _one_constraint(cls, declared: Any) -> Any:
-        return [declared] if isinstance(declared, str) else declared
 
     @field_validator("responses", mode="before")
     @classmethod
@@ -173,7 +112,7 @@ class Campaign(_Declared):
     @field_validator("budget", mode="before")
     @classmethod
     def _no_truth_values(cls, declared: Any) -> Any:
-        return _without_truth_values(declared)
+        return without_truth_values(declared)
 
     @model_validator(mode="after")
     def _fits(self) -> Campaign:
@@ -184,8 +123,15 @@ class Campaign(_Declared):
 
     @cached_property
     def space(self) -> Space:
-        """Parameters and input constraints."""
-        return Space(self.parameters, tuple(Constraint(text) for text in self.constraints))
+        """Parameters and all that settings must keep."""
+        predicates = [Predicate(t, self._folder, self._functions.get(t)) for t in self.predicates]
+        return space_of(
+            self.parameters,
+            self.constraints,
+            mixtures=self.mixtures,
+            candidates=self.candidates,
+            predicates=predicates,
+        )
 
     @cached_property
     def spaces(self) -> dict[str, Space]:
@@ -205,12 +151,12 @@ class Campaign(_Declared):
     @cached_property
     def budget_amounts(self) -> dict[str, float]:
         """The budget, time in seconds."""
-        return {name: _amount(name, amount) for name, amount in self.budget.items()}
+        return {name: amount_of(name, amount) for name, amount in self.budget.items()}
 
     def cost_of(self, source: str) -> dict[str, float]:
         """What one trial of a source is declared to cost, time in seconds; every trial is one of ``trials``."""
         spec = self.sources[source]
-        return {"trials": 1.0, **{name: _amount(name, amount) for name, amount in (spec.cost or {}).items()}}
+        return {"trials": 1.0, **{name: amount_of(name, amount) for name, amount in (spec.cost or {}).items()}}
 
     @property
     def instruments(self) -> tuple[str, ...]:
@@ -277,7 +223,7 @@ class Campaign(_Declared):
             timeout=None if timeout is None else to_seconds(timeout),
             resources=spec.resources,
             responses=tuple(self.responses),
-            space=self.space,
+            space=self.space.bare,
             is_repeatable=self.is_repeatable(name) if spec.repeatable is not None else cls.is_repeatable,
             on_failure=spec.on_failure,
             guard=self.guard_of(name),
@@ -292,8 +238,12 @@ class Campaign(_Declared):
             CampaignError: as ``bind``; or if a source does not know a parameter or an unknown.
         """
         from .check import check_source
+        from .designer import prepared
 
+        if self.designer is not None:
+            prepared(self)
         specs = {}
+        self._functions.update({p.target: p.function or p.load() for p in self.space.predicates})
         for name, binding in self.bind().items():
             spec = self.sources[name]
             check_source(self, name, binding.cls)
@@ -302,7 +252,7 @@ class Campaign(_Declared):
             specs[name] = {**spec.model_dump(), **filled}
         declared = {**self.to_dict(), "sources": specs}
         resolved = Campaign.trusted(declared) if self.is_of_ledger else Campaign(**declared)
-        return resolved.with_sources(self._classes, folder=self._folder)
+        return resolved.with_sources(self._classes, folder=self._folder).with_functions(self._functions)
 
     @property
     def folder(self) -> Path | None:
@@ -318,10 +268,29 @@ class Campaign(_Declared):
         """The same campaign, told which classes its sources are and where relative paths start."""
         self._classes.update(classes)
         self._folder = folder if folder is not None else self._folder
+        self._forget_spaces()
         return self
+
+    def with_functions(self, functions: Mapping[str, Allows]) -> Campaign:
+        """The same campaign, told what its predicates are; those that are known must leave settings."""
+        from .check_space import check_feasible
+
+        self._functions.update(functions)
+        self._forget_spaces()
+        if functions and self.predicates:
+            try:
+                check_feasible(self)
+            except ValueError as error:
+                raise CampaignError(str(error)) from None
+        return self
+
+    def _forget_spaces(self) -> None:
+        for name in ("space", "spaces") if self.predicates else ():
+            self.__dict__.pop(name, None)
 
     def standing_for(self, other: Campaign) -> Campaign:
         """The other declaration with this one's classes and folder: an amendment changes no code."""
+        other._functions.update(self._functions)
         return other.with_sources(self._classes, folder=self._folder)
 
     def to_dict(self) -> dict[str, Any]:
@@ -338,28 +307,6 @@ class Campaign(_Declared):
     def fingerprint(self) -> str:
         """SHA-256 of the declaration."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
-
-
-def _without_truth_values(declared: Any) -> Any:
-    """Refuse true and false where an amount is wanted; pydantic would take them as 1 and 0."""
-    amounts = declared if isinstance(declared, dict) else {"": declared}
-    for name, amount in amounts.items():
-        if isinstance(amount, bool):
-            raise ValueError(f"{name} {str(amount).lower()} is not an amount; write a number".strip())
-    return declared
-
-
-def _amount(name: str, amount: float | str) -> float:
-    """One resource's amount; time may be written '2 hours'."""
-    if name == "time":
-        return to_seconds(amount)
-    if isinstance(amount, str) or isinstance(amount, bool):
-        raise ValueError(f"{name} {amount!r} is not a number; only time may be written with a unit")
-    return float(amount)
-
-
-def _target_of(cls: type[Source]) -> str:
-    return f"{cls.__module__}:{cls.__qualname__}"
 
 
 def _classes_in(sources: Any) -> dict[str, type[Source]]:
@@ -379,6 +326,10 @@ def _keys_of(path: tuple[str | int, ...]) -> list[str]:
         "responses": (Response,),
         "sources": (SourceSpec,),
         "goal": (Goal,),
+        "mixtures": (Mixture,),
+        "designer": (Designer,),
+        "method": (Method,),
+        "warm_start": (WarmStart,),
     }
     if "unknowns" in path:
         return ["normal", "lognormal"]
@@ -387,6 +338,7 @@ def _keys_of(path: tuple[str | int, ...]) -> list[str]:
         "interlocks": Interlock,
         "approval": Approval,
         "on_failure": OnFailure,
+        "risk": Risk,
     }
     inner = [nested[str(part)] for part in path if part in nested]
     if inner:

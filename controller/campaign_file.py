@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .campaign import Campaign
+from .declared_space import in_full
 from .errors import CampaignError, Problem
 from .plain_yaml import Keys, parse, text_of
 from .source import find_source, is_file
@@ -59,7 +60,7 @@ def read_campaign(path: Path, *, allow_code: bool = False) -> Campaign:
     places: Places = {keys: (path.name, line) for keys, line in lines.items()}
     _fill_in_rules(declared, places, folder)
     try:
-        campaign = Campaign(**declared)
+        campaign = Campaign(**in_full(declared, folder=folder))
     except CampaignError as error:
         raise _located(error, places, declared) from None
     return with_code(campaign, folder=folder, allow_code=allow_code)
@@ -67,6 +68,9 @@ def read_campaign(path: Path, *, allow_code: bool = False) -> Campaign:
 
 def with_code(campaign: Campaign, *, folder: Path, allow_code: bool) -> Campaign:
     """The campaign, told where relative paths of sources start and, where that is allowed, what is in these files."""
+    campaign = campaign.with_sources({}, folder=folder)
+    if allow_code:
+        campaign.with_functions({p.target: p.load(allow_code=True) for p in campaign.space.predicates})
     files = {n: s.target for n, s in campaign.sources.items() if is_file(s.target)} if allow_code else {}
     classes = {name: find_source(target, folder=folder, allow_code=True) for name, target in files.items()}
     return campaign.with_sources(classes, folder=folder)

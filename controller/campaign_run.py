@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from .bench import benches
-from .campaign import Campaign, SourceSpec
+from .campaign import Campaign
 from .errors import CampaignError, ClosedLoopError
 from .evolve import evolve, replay
 from .guard.fence import device_key, ledger_key
@@ -23,13 +23,17 @@ from .loop import Hands, Watch, quiet, run_loop
 from .perform import unsafe
 from .provenance import provenance
 from .ready import check_ready
+from .recalling import check_recallable, to_recall
+from .recommending import recommended_of
 from .records import Amended, Failed, Noted, Resumed, Started
 from .report.lookup import KEEPING
+from .source_spec import SourceSpec
 from .state import State, TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .design.recommend import Recommended
     from .executor import Executor
     from .records import AnyEvent
     from .source import Binding
@@ -44,8 +48,9 @@ class Best:
     number: int
     setting: Mapping[str, float | int | str]
     reading: object  # a Reading; its values by response
-    objective: float  # the goal's expression at the reading, or its distance to the target value
+    objective: float | None  # the goal's expression at the reading, or its distance to the target; None of several
     is_feasible: bool  # whether the reading keeps the goal's constraints
+    objectives: Mapping[str, float] = field(default_factory=dict)  # the same of each objective, by its expression
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,26 @@ class Result:
 
     @property
     def best(self) -> Best | None:
-        """The best reading: feasible ones first; None before the first reading of the target source."""
+        """The best reading: feasible ones first; None before the first reading of the target source.
+
+        Of a trade-off the reading on the front that is nearest to the best of each objective.
+        """
         return best_of(self.state.campaign, self.state.best)
+
+    @property
+    def front(self) -> tuple[Best, ...]:
+        """The Pareto front of the feasible readings; of one objective the best alone."""
+        found = (best_of(self.state.campaign, t) for t in self.state.front)
+        return tuple(b for b in found if b is not None)
+
+    @property
+    def recommended(self) -> Recommended | None:
+        """The setting that is believed best at the target source, with mean and standard deviation there.
+
+        Where readings are noisy, the best of them flatters itself: go on with this one. None for a trade-off, and where
+        no best setting is sought.
+        """
+        return recommended_of(self.state)
 
     @property
     def spent(self) -> dict[str, float]:
@@ -92,13 +115,15 @@ def best_of(campaign: Campaign, found: TrialState | None) -> Best | None:
     """A trial as the best of its campaign."""
     if found is None or found.reading is None:
         return None
-    values = found.reading.values
+    values, goal = found.reading.values, campaign.goal
+    objectives = {aim.text: aim.in_words(aim.objective(values)) for aim in goal.aims}
     return Best(
         number=found.trial.number,
         setting=found.trial.setting,
         reading=found.reading,
-        objective=campaign.goal.in_words(campaign.goal.objective(values)),
-        is_feasible=campaign.goal.is_feasible(values),
+        objective=next(iter(objectives.values())) if len(objectives) == 1 else None,
+        is_feasible=goal.is_feasible(values),
+        objectives=objectives,
     )
 
 
@@ -136,6 +161,7 @@ def run(
     campaign = campaign.resolve()
     leaving = leaving or Leaving()
     check_ready(campaign, is_here=address is None)
+    check_recallable(campaign, Path(ledger))
     with Ledger.open(ledger, campaign.name, keeping=KEEPING) as book:
         state = read_state(campaign, book)
         campaign = campaign.standing_for(state.campaign)  # as it was amended
@@ -146,8 +172,7 @@ def run(
             hands(executor, bindings, book, address=address, leaving=leaving) as workers,
         ):
             ours = Hands(book, workers, watch, leaving)
-            if not state.key:
-                state = start(state, book, watch=watch)
+            state = start(state, book, watch=watch)
             if resumed_by or set(state.pauses) == {LEFT_BY}:  # a pause of people or guards is theirs to end
                 by = resumed_by or getpass.getuser()
                 state = ours.write(state, Resumed(by=by, reason="started again")) if state.paused else state
@@ -190,12 +215,20 @@ def _interrupted(state: State, ours: Hands) -> None:
 
 
 def start(state: State, book: Ledger, *, watch: Watch = quiet) -> State:
-    """The state after ``Started`` was written."""
-    found = provenance(state.campaign)
-    begun = Started(campaign=state.campaign.to_dict(), provenance=found, key=uuid.uuid4().hex[:12])
-    event = book.append(begun)
-    state = evolve(state, event)
-    watch(state, event)
+    """The state once ``Started`` is written, and what is recalled; what stands there already is not written again.
+
+    Raises:
+        CampaignError: before anything is written, if an earlier campaign cannot be recalled.
+    """
+    events: list[AnyEvent] = [*to_recall(state, book.path)]
+    if not state.key:
+        found = provenance(state.campaign)
+        begun = Started(campaign=state.campaign.to_dict(), provenance=found, key=uuid.uuid4().hex[:12])
+        events.insert(0, begun)
+    for event in events:
+        written = book.append(event)
+        state = evolve(state, written)
+        watch(state, written)
     return state
 
 

@@ -8,10 +8,23 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from .check_goal import check_goal, check_switching
+from .check_space import (
+    check_candidates,
+    check_constraints,
+    check_context,
+    check_feasible,
+    check_guard_names,
+    check_parameters,
+    numeric_names,
+)
+from .check_stop import check_stop
+from .designer import check_designer
 from .errors import CampaignError
 from .expressions import Constraint
-from .parameters import Categorical, Ordinal
+from .parameters import Categorical, Derived, Fixed, Ordinal
 from .units import is_trusted
+from .warm_start import check_warm_start
 
 if TYPE_CHECKING:
     from .campaign import Campaign
@@ -21,7 +34,6 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
 FUNCTIONS = frozenset({"exp", "log", "log10", "sqrt", "sin", "cos", "tanh", "abs", "min", "max"})
-MAX_COLUMNS = 2000
 
 
 def check_campaign(c: Campaign) -> None:
@@ -44,23 +56,6 @@ def _names(c: Campaign) -> None:
                 )
     if both := sorted(set(c.parameters) & set(c.responses)):
         raise ValueError(f"{both[0]!r} is both a parameter and a response; rename one of them")
-    if sum(p.n_columns for p in c.parameters.values()) > MAX_COLUMNS:
-        raise ValueError(f"parameters take more than {MAX_COLUMNS} columns; use fewer choices")
-
-
-def _constraints(c: Campaign) -> None:
-    numeric = {n for n, p in c.parameters.items() if not isinstance(p, Categorical)}
-    for text in c.constraints:
-        names = Constraint(text).names
-        _known(f"constraints: {text!r}", names, numeric, "numeric parameter")
-        if not names:
-            raise ValueError(f"constraints: {text!r} names no parameter; leave it out")
-
-
-def _goal(c: Campaign) -> None:
-    _known("goal", c.goal.names, set(c.responses), "response")
-    if not c.goal.expression.names:
-        raise ValueError(f"goal: {c.goal.expression.text!r} names no response, so nothing can improve it")
 
 
 def _budget(c: Campaign) -> None:
@@ -118,11 +113,13 @@ def _guards(c: Campaign) -> None:
     """The rules of a guard speak of parameters; an interlock speaks of the driver's live readings."""
     named = {f"sources.{n}.guard": s.guard for n, s in c.sources.items() if s.guard is not None} | {"guard": c.guard}
     for where, rules in named.items():
-        numeric = {n for n, p in c.parameters.items() if not isinstance(p, Categorical)}
+        numeric = numeric_names(c.parameters)
         for part in ("limits", "max_step", "max_rate"):
             _known(f"{where}.{part}", getattr(rules, part), numeric, "numeric parameter")
+            check_guard_names(c, f"{where}.{part}", getattr(rules, part))
         for text in rules.forbidden:
             _known(f"{where}.forbidden: {text!r}", Constraint(text).names, numeric, "numeric parameter")
+            check_guard_names(c, f"{where}.forbidden: {text!r}", Constraint(text).names)
         if rules.safe_setting:
             try:
                 c.space.check_achieved(rules.safe_setting)
@@ -140,33 +137,22 @@ def _policies(c: Campaign) -> None:
             )
 
 
-def _feasible(c: Campaign) -> None:
-    if not c.constraints:
-        return
-    from .feasible import find_feasible
-
-    if find_feasible(c.space, 1) is None:
-        raise ValueError(
-            f"constraints {', '.join(map(repr, c.constraints))}: no setting within the parameters' bounds keeps "
-            "them all; loosen one of them or widen a bound"
-        )
-
-
 def _leaves_something(c: Campaign) -> None:
     """Each guard must leave settings to be asked for; what stands in a ledger may be of before this rule."""
     if is_trusted():
         return
     for name, spec in c.sources.items():
         where = "guard" if spec.guard is None else f"sources.{name}.guard"
-        rules, space = c.guard_of(name), c.spaces[name]
+        rules, space = c.guard_of(name), c.spaces[name].without_code
         for p, (low, high) in rules.limits.items():
-            if c.space.within({p: (low, high)}).is_empty:
+            if c.space.without_code.within({p: (low, high)}).is_empty:
                 raise ValueError(
                     f"{where}.limits.{p} = [{low:g}, {high:g}]: leaves {name!r} no value of the parameter {p} "
                     f"({_range_of(c.parameters[p])}); widen the limits or move the parameter's bounds"
                 )
         if rules.forbidden and _is_nowhere(space):
-            alone = [t for t in rules.forbidden if _is_nowhere(c.space.within(rules.limits, (Constraint(t),)))]
+            whole = c.space.without_code
+            alone = [t for t in rules.forbidden if _is_nowhere(whole.within(rules.limits, (Constraint(t),)))]
             within = " within limits and constraints" if rules.limits or c.constraints else ""
             raise ValueError(
                 f"{where}.forbidden {', '.join(map(repr, alone or rules.forbidden))}: leaves {name!r} no setting"
@@ -188,6 +174,10 @@ def _is_nowhere(space: Space) -> bool:
 def _range_of(p: Parameter) -> str:
     if isinstance(p, Ordinal):
         return f"levels {', '.join(map(str, p.levels))}"
+    if isinstance(p, Fixed):
+        return f"fixed at {p.value}"
+    if isinstance(p, Derived):
+        return f"derived: {p.derived}"
     return "choices" if isinstance(p, Categorical) else f"{p.low:g} to {p.high:g}"
 
 
@@ -199,7 +189,8 @@ def check_source(c: Campaign, name: str, cls: type[Source]) -> None:
     """
     obeyed = cls.parameters
     if obeyed is not None:
-        _known("parameters", c.parameters, set(obeyed), f"parameter of source {name!r}")
+        set_ = [n for n, p in c.space.varied.items() if not p.context]  # the rest a source may know, and need not
+        _known("parameters", set_, set(obeyed), f"parameter of source {name!r}")
         if missing := sorted(set(obeyed) - set(c.parameters)):
             raise CampaignError(f"parameters: source {name!r} also takes {missing[0]!r}; add it to the campaign")
     spec = c.sources[name]
@@ -221,13 +212,20 @@ def check_source(c: Campaign, name: str, cls: type[Source]) -> None:
 
 RULES: tuple[Callable[[Campaign], None], ...] = (
     _names,
-    _constraints,
-    _goal,
+    check_parameters,
+    check_constraints,
+    check_candidates,
+    check_goal,
     _budget,
+    check_switching,
     _belief,
+    check_stop,
+    check_designer,
+    check_warm_start,
     _guards,
     _policies,
-    _feasible,
+    check_context,
+    check_feasible,
     _leaves_something,
 )
 

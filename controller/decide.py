@@ -16,6 +16,7 @@ import numpy as np
 
 from .approving import asks
 from .belief import Belief, Decider, prior_belief
+from .costing import affordable, cheapest_cost, cost_words, expected_cost, share_of, usual_cost, way_of
 from .errors import BeliefError
 from .lifecycle import READ
 from .reach import within_reach
@@ -36,11 +37,13 @@ from .records import (
 )
 from .space import Array
 from .state import State
-from .stopping import DEFAULT, Rule
+from .stopping import Rule, rule_of
 from .supervise import cancel, quarantine, settle, trip_breaker
 
 By = Literal["agent", "session"]  # who asked for the proposal
 INITIAL_SHARE = 0.25  # of the budget: what the initial design of all sources but the target may cost at most
+N_INFORMED = 2  # the same, where a simulator has told something already
+MAX_INITIAL = 20  # of the target: in many dimensions a space-filling design fills nothing
 MIN_RUNS = 3  # of a simulator with unknowns, before its emulator says anything
 MIN_COST_SHARE = 0.01  # of the dearest source: what costs nothing would otherwise be asked for ever
 
@@ -48,12 +51,13 @@ MIN_COST_SHARE = 0.01  # of the dearest source: what costs nothing would otherwi
 Decision = Quarantined | Assimilated | Settled | Refused | Paused | Noted | Proposed | Stopped
 
 
-def decide(state: State, *, stop: Rule = DEFAULT) -> Decision | None:
+def decide(state: State, *, stop: Rule | None = None) -> Decision | None:
     """The next event of the mind, or None: wait for the world."""
     if state.stopped:
         return None
     if state.fresh:
         return quarantine(state) or assimilate(state)
+    stop = stop or rule_of(state.campaign.stop)
     verdict = stop.verdict(state)
     urgent: Decision | None = settle(state) or cancel(state, is_over=_is_over(state, verdict))
     if not urgent and not state.ending:
@@ -62,7 +66,11 @@ def decide(state: State, *, stop: Rule = DEFAULT) -> Decision | None:
         return urgent
     if verdict is not None:
         return None if _is_open(state) else verdict
-    return None if state.paused else _next_trial(state)
+    proposed = None if state.paused else _next_trial(state)
+    verdict = stop.verdict(state, proposed) if proposed else None  # what is not worth its cost is not begun
+    if verdict is not None:
+        return None if _is_open(state) else verdict
+    return proposed
 
 
 def _is_open(state: State) -> bool:
@@ -87,7 +95,7 @@ def _is_over(state: State, verdict: Stopped | None) -> bool:
     campaign, target = state.campaign, state.campaign.target
     if verdict is None or state.n_running(target) or state.n_waiting(target):
         return False
-    cost, spent = campaign.cost_of(target), state.spent
+    cost, spent = cheapest_cost(state, target), state.spent
     return any(
         spent.get(r, 0.0) + cost.get(r, 0.0) > limit * (1 + 1e-9) for r, limit in campaign.budget_amounts.items()
     )
@@ -163,34 +171,45 @@ def is_usable(state: State, source: str) -> bool:
     """Whether the budget holds a trial of it, and it has not failed too often in a row."""
     n_failures = state.failures_in_a_row.get(source, 0)
     is_broken = source in state.resting or n_failures >= state.campaign.sources[source].on_failure.breaker
-    return not is_broken and state.can_afford(state.campaign.cost_of(source))
+    return not is_broken and state.can_afford(cheapest_cost(state, source))
 
 
 def cost_share(state: State, source: str) -> float:
-    """What a trial of a source costs, as a fraction of the budget summed over its resources."""
-    shares = {
-        s: sum(state.campaign.cost_of(s).get(r, 0.0) / b for r, b in state.campaign.budget_amounts.items())
-        for s in state.campaign.sources
-    }
-    return max(shares[source], MIN_COST_SHARE * max(shares.values()))
+    """What a trial of a source is declared to cost, as a fraction of the budget summed over its resources."""
+    return _floored({s: share_of(state, state.campaign.cost_of(s)) for s in state.campaign.sources})[source]
+
+
+def expected_shares(state: State) -> dict[str, float]:
+    """The same of every source, as learned where its reports differ from what is declared."""
+    return _floored({s: share_of(state, usual_cost(state, s)) for s in state.campaign.sources})
+
+
+def _floored(shares: dict[str, float]) -> dict[str, float]:
+    return {s: max(share, MIN_COST_SHARE * max(shares.values())) for s, share in shares.items()}
 
 
 def n_initial(state: State, source: str) -> int:
     """How many space-filling trials a source gets before the belief decides."""
     campaign = state.campaign
-    d = len(campaign.parameters)
+    d = campaign.space.n_set
     if campaign.belief_kind == "climatology":
         return 0
     if source != campaign.target:
         return _n_initial_elsewhere(state, source)
     is_informed = any(state.n_readings(s) for s in campaign.sources if s != source)
-    return campaign.n_initial or (2 if is_informed else 2 * d)
+    is_informed = is_informed or bool(set(campaign.warm_start) - set(_ignored(state)))
+    return campaign.n_initial or (N_INFORMED if is_informed else min(2 * d, MAX_INITIAL))
+
+
+def _ignored(state: State) -> tuple[str, ...]:
+    """The earlier campaigns that the belief leaves out."""
+    return tuple((state.belief_dump or {}).get("ignored", ()))
 
 
 def _n_initial_elsewhere(state: State, source: str) -> int:
     """As much as one reading of the target would cost, if that is not too few; never most of the budget."""
     campaign, share = state.campaign, cost_share(state, source)
-    d = len(campaign.parameters)
+    d = campaign.space.n_set
     wanted = min(8 * d, max(2 * d, int(cost_share(state, campaign.target) / share)))
     n = min(wanted, int(INITIAL_SHARE / (len(campaign.sources) - 1) / share))
     if source != campaign.mechanistic or n >= MIN_RUNS:
@@ -225,7 +244,7 @@ def _initial_row(state: State, source: str) -> Array:
 
     # One sequence for all sources would make the instrument repeat the simulator's settings.
     place = list(state.campaign.sources).index(source)
-    return initial_setting(state.campaign.spaces[source], state.n_proposed.get(source, 0), state.campaign.seed + place)
+    return initial_setting(state.spaces[source], state.n_proposed.get(source, 0), state.campaign.seed + place)
 
 
 def _initial_why(state: State, source: str) -> Why:
@@ -240,7 +259,8 @@ def _model_based(
 
     # Busy sources are weighed too: if one of them is worth more, the best action is to wait for it.
     allowed = free if by == "session" else affordable
-    costs = {s: cost_share(state, s) for s in state.campaign.sources}
+    costs = expected_shares(state)
+    floor = MIN_COST_SHARE * max(costs.values())
     choice = choose(
         cast(Decider, belief),
         state.evidence,
@@ -249,6 +269,7 @@ def _model_based(
         allowed,
         _rng(state),
         spent=_spent_elsewhere(state),
+        travel={s: way for s in allowed if (way := way_of(state, s, costs[s], floor=floor)) is not None},
     )
     if choice is None and by == "session":
         why = Why(
@@ -257,8 +278,11 @@ def _model_based(
         return _proposed(state, belief, free[0], _initial_row(state, free[0]), why, by=by)
     if choice is None or choice.source not in free:
         return None
-    why = Why(text=choice.text, gain=choice.gain, cost=choice.cost, figures=dict(choice.figures))
     decode = state.campaign.space.decode
+    words, figures = cost_words(state, choice.source, decode(choice.setting))
+    if left_out := _ignored(state):
+        words += f"; {', '.join(left_out)} left out: the readings are likelier without"
+    why = Why(text=choice.text + words, gain=choice.gain, cost=choice.cost, figures={**choice.figures, **figures})
     alternatives = tuple(
         AlternativeRecord(source=a.source, setting=decode(a.setting), gain=a.gain, cost=a.cost, note=a.note)
         for a in choice.alternatives
@@ -268,11 +292,11 @@ def _model_based(
 
 def _spent_elsewhere(state: State) -> float:
     """What the other sources were asked for since the target's last reading, as a share of the budget."""
-    target, total = state.campaign.target, 0.0
+    target, total, shares = state.campaign.target, 0.0, expected_shares(state)
     for number in range(len(state.trials), 0, -1):
         known = state.trials[number]
         if known.trial.source != target:
-            total += cost_share(state, known.trial.source)
+            total += shares[known.trial.source]
         elif known.status in READ:
             break
     return total
@@ -288,7 +312,10 @@ def _proposed(
     *,
     by: By,
 ) -> Proposed | None:
-    setting = state.campaign.space.decode(row)
+    wished = state.campaign.space.decode(row)
+    setting = affordable(state, source, wished)
+    if setting != wished:
+        why = why.model_copy(update={"text": f"{why.text}; as near to it as the budget still holds"})
     nearer = within_reach(state, source, setting)
     if nearer != setting:
         setting, why = nearer, why.model_copy(update={"text": f"{why.text}; as far towards it as the guard lets go"})
@@ -297,7 +324,7 @@ def _proposed(
         source=source,
         setting=setting,
         forecast=forecast(state, belief, source, state.campaign.space.encode(setting)),
-        cost=state.campaign.cost_of(source),
+        cost=expected_cost(state, source, setting),
         why=why,
         alternatives=alternatives,
         unknowns=belief.unknowns(source),

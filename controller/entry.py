@@ -12,7 +12,7 @@ from .errors import LedgerError
 from .evolve import evolve
 from .ledger.writer import Ledger
 from .records import AnyEvent, Noted
-from .state import State
+from .state import State, replaced
 
 
 def enter(state: State, ledger: Ledger, event: AnyEvent) -> tuple[State, AnyEvent | None]:
@@ -35,7 +35,10 @@ def enter(state: State, ledger: Ledger, event: AnyEvent) -> tuple[State, AnyEven
     written = ledger.append(admitted)
     if written.seq != after.seq:
         raise LedgerError(f"event {written.seq} was written where {after.seq} was to come; resume the campaign")
-    return after, written
+    # the stamp comes with the writing; a replay reads it with the event
+    if any(p.clock for p in state.campaign.space.varied.values()):
+        return evolve(state, written), written
+    return replaced(after, began=state.began or written.time, time=written.time or state.time), written
 
 
 def _next(state: State, event: AnyEvent) -> AnyEvent:

@@ -29,9 +29,11 @@ from .records import (
     Noted,
     Observed,
     Paused,
+    Preferred,
     Proposed,
     Quarantined,
     Reading,
+    Recalled,
     Refused,
     Restored,
     Resumed,
@@ -61,11 +63,18 @@ def evolve(state: State, event: AnyEvent) -> State:
     """
     if event.seq != state.seq + 1:
         raise LedgerError(f"event {event.seq} cannot follow event {state.seq}; run 'closedloop verify'")
-    return replaced(TRANSITIONS[type(event)](state, event), seq=event.seq)
+    began, time = state.began or event.time, event.time or state.time
+    return replaced(TRANSITIONS[type(event)](state, event), seq=event.seq, began=began, time=time)
 
 
 def _started(state: State, event: Started) -> State:
     return replaced(state, key=event.key or state.campaign.fingerprint[:12])
+
+
+def _recalled(state: State, event: Recalled) -> State:
+    if event.name in state.recalled:
+        raise LedgerError(f"event {event.seq}: {event.name!r} was recalled before; run 'closedloop verify'")
+    return _with_recollections(replaced(state, recalled=state.recalled.set(event.name, event)), event)
 
 
 def _proposed(state: State, event: Proposed) -> State:
@@ -107,7 +116,10 @@ def _acting(state: State, event: Acting) -> State:
 
 def _observed(state: State, event: Observed) -> State:
     before = state.trials.get(event.trial)
-    known = replaced(_known(state, event), reading=event.reading, doubt="")
+    reading = event.reading
+    if clock := state.clock_at(event.time):
+        reading = reading.model_copy(update={"achieved": {**clock, **reading.achieved}})
+    known = replaced(_known(state, event), reading=reading, doubt="")
     if before is not None and before.status == "approved":  # nothing was said before it was commanded
         state = _commanded(state, known.trial)
     if known.status == "observed" and state.commanded.get(known.trial.source) == event.trial:
@@ -119,7 +131,7 @@ def _observed(state: State, event: Observed) -> State:
         fresh=(*state.fresh, known.trial.number),
         failures_in_a_row=state.failures_in_a_row.set(source, 0),
     )
-    return _with_reading(state, known.trial, event.reading)
+    return _with_reading(state, known.trial, reading)
 
 
 def _failed(state: State, event: Failed) -> State:
@@ -215,6 +227,10 @@ def _amended(state: State, event: Amended) -> State:
     return _learnt_anew(replaced(state, campaign=Campaign.trusted(event.campaign), is_amended=True))
 
 
+def _preferred(state: State, event: Preferred) -> State:
+    return replaced(state, answers=(*state.answers, (event.better, event.worse)))
+
+
 def _noted(state: State, event: Noted) -> State:
     return replaced(state, resting=(*state.resting, event.rests)) if event.rests else state
 
@@ -225,6 +241,7 @@ def _stopped(state: State, event: Stopped) -> State:
 
 TRANSITIONS: dict[type, Callable[[State, Any], State]] = {
     Started: _started,
+    Recalled: _recalled,
     Proposed: _proposed,
     Approved: _approved,
     Refused: _refused,
@@ -239,6 +256,7 @@ TRANSITIONS: dict[type, Callable[[State, Any], State]] = {
     Resumed: _resumed,
     Ending: _ending,
     Amended: _amended,
+    Preferred: _preferred,
     Noted: _noted,
     Stopped: _stopped,
 }
@@ -308,6 +326,8 @@ def _learnt_anew(state: State) -> State:
 def _tabled(state: State) -> State:
     """The tables of readings made anew from the trials that count."""
     state = replaced(state, readings=Map())
+    for event in state.recalled.values():
+        state = _with_recollections(state, event)
     for known in state.observed():
         if known.reading is not None:
             state = _with_reading(state, known.trial, known.reading)
@@ -329,6 +349,25 @@ def _with_reading(state: State, trial: Trial, reading: Reading) -> State:
         members=_members(trial, reading, responses),
     )
     return replaced(state, readings=state.readings.set(trial.source, table))
+
+
+def _with_recollections(state: State, event: Recalled) -> State:
+    """Readings of a source that can never be asked; what lies outside the bounds teaches where it lies."""
+    space, responses = state.campaign.space, tuple(state.campaign.responses)
+    table = Readings.none(space.n_columns, len(responses))
+    for known in event.readings:
+        x = encoded(space, known.setting)
+        if x is None:  # a choice that was amended away
+            continue
+        table = table.with_reading(
+            known.trial,
+            x_set=np.clip(x, 0.0, 1.0),
+            x=x,
+            y=np.array([known.values[r] for r in responses]),
+            sd=np.array([known.sd.get(r, np.nan) for r in responses]),
+            members=None,
+        )
+    return replaced(state, readings=state.readings.set(event.name, table))
 
 
 def _usable(space: Space, achieved: Mapping[str, Any]) -> Setting:

@@ -26,6 +26,7 @@ MAX_DEPTH = 30
 WORDS = [word for word in keyword.kwlist if word.islower()]
 KEYWORD = re.compile(rf"\b({'|'.join(WORDS)})\b")
 SHIELD = "_name"
+SINGLE_EQUAL = re.compile(r"(?<![<>=!])=(?!=)")
 
 BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -79,6 +80,11 @@ class Expression:
     def _tree(self) -> ast.expr:
         return _parse(self.text)
 
+    @property
+    def tree(self) -> ast.expr:
+        """As Python's grammar has it."""
+        return self._tree
+
     @cached_property
     def names(self) -> frozenset[str]:
         """The names that it uses, functions left out."""
@@ -87,6 +93,54 @@ class Expression:
     def evaluate(self, values: Mapping[str, Any], *, lib: Any = math) -> Any:
         """Its value; ``values`` hold floats, or arrays of one shape when ``lib`` is NumPy or torch."""
         return _evaluate(self._tree, values, lib)
+
+
+@dataclass(frozen=True)
+class Equality:
+    """A demand ``left == right`` on two expressions."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        tree = _parse(self.text)
+        if not isinstance(tree, ast.Compare) or [type(op) for op in tree.ops] != [ast.Eq]:
+            raise CampaignError(f"constraint {self.text!r} is not a single equality; write 'expression == expression'")
+        for side in (tree.left, tree.comparators[0]):
+            _check(side, self.text)
+
+    @cached_property
+    def sides(self) -> tuple[ast.expr, ast.expr]:
+        """Left and right."""
+        tree = _parse(self.text)
+        assert isinstance(tree, ast.Compare)
+        return tree.left, tree.comparators[0]
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names that either side uses."""
+        return _names(self.sides[0]) | _names(self.sides[1])
+
+    def margin(self, values: Mapping[str, Any], *, lib: Any = math) -> Any:
+        """Right less left: 0 where it holds, in its own units."""
+        left, right = self.sides
+        return _evaluate(right, values, lib) - _evaluate(left, values, lib)
+
+    def size(self, values: Mapping[str, Any], *, lib: Any = math) -> Any:
+        """How large its sides are: what its tolerance is relative to."""
+        left, right = self.sides
+        return abs(_evaluate(left, values, lib)) + abs(_evaluate(right, values, lib))
+
+
+def constraint_of(text: str) -> Constraint | Equality:
+    """A constraint on settings: an equality where the text holds ``==``.
+
+    Raises:
+        CampaignError: if the text is neither.
+    """
+    if isinstance(text, str) and SINGLE_EQUAL.search(text):
+        meant = SINGLE_EQUAL.sub("==", text)
+        raise CampaignError(f"constraint {text!r}: an equality is written with ==; write {meant!r}")
+    return Equality(text) if isinstance(text, str) and "==" in text else Constraint(text)
 
 
 @dataclass(frozen=True)
@@ -107,7 +161,8 @@ class Constraint:
             _check(side, self.text)
 
     @cached_property
-    def _sides(self) -> tuple[ast.expr, ast.expr]:
+    def sides(self) -> tuple[ast.expr, ast.expr]:
+        """The one that must be small, and the one that must be large."""
         tree = _parse(self.text)
         assert isinstance(tree, ast.Compare)
         is_upper = isinstance(tree.ops[0], ast.LtE | ast.Lt)
@@ -117,11 +172,11 @@ class Constraint:
     @cached_property
     def names(self) -> frozenset[str]:
         """The names that either side uses."""
-        return _names(self._sides[0]) | _names(self._sides[1])
+        return _names(self.sides[0]) | _names(self.sides[1])
 
     def margin(self, values: Mapping[str, Any], *, lib: Any = math) -> Any:
         """How far it is from being broken: >= 0 where it holds, in its own units."""
-        small, large = self._sides
+        small, large = self.sides
         return _evaluate(large, values, lib) - _evaluate(small, values, lib)
 
     def is_certainly_broken(self, values: Mapping[str, float]) -> bool:
@@ -146,7 +201,7 @@ def _parse(text: str) -> ast.expr:
 
 def _names(tree: ast.expr) -> frozenset[str]:
     called = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
-    return frozenset(_unshield(n.id) for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called)
+    return frozenset(unshield(n.id) for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called)
 
 
 def _check_constants(node: ast.BinOp, text: str) -> None:
@@ -163,7 +218,8 @@ def _check_constants(node: ast.BinOp, text: str) -> None:
             raise CampaignError(f"expression {text!r}: {ast.unparse(node)!r} has no finite value; correct the numbers")
 
 
-def _unshield(name: str) -> str:
+def unshield(name: str) -> str:
+    """The name as it was written."""
     plain = name.removesuffix(SHIELD)
     return plain if keyword.iskeyword(plain) else name
 
@@ -191,7 +247,7 @@ def _check(node: ast.expr, text: str, depth: int = 0) -> None:
                 _check(argument, text, depth + 1)
         case _:
             raise CampaignError(
-                f"expression {text!r}: {_unshield(ast.unparse(node))!r} is not allowed; use numbers, names, + - * / ** "
+                f"expression {text!r}: {unshield(ast.unparse(node))!r} is not allowed; use numbers, names, + - * / ** "
                 f"and {', '.join(sorted(FUNCTIONS))}"
             )
 
@@ -201,7 +257,7 @@ def _evaluate(node: ast.expr, values: Mapping[str, Any], lib: Any) -> Any:
         case ast.Constant():
             return float(node.value)  # type: ignore[arg-type]
         case ast.Name():
-            return values[_unshield(node.id)]
+            return values[unshield(node.id)]
         case ast.BinOp():
             return BINARY[type(node.op)](_evaluate(node.left, values, lib), _evaluate(node.right, values, lib))
         case ast.UnaryOp():

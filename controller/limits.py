@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .parameters import Categorical, Continuous, Ordinal, Parameter
+from .parameters import Categorical, Continuous, Ordinal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +109,7 @@ class Choice:
 Left = Interval | Choice
 
 
-def left_of(parameter: Parameter, low: float, high: float) -> Left | None:
+def left_of(parameter: Any, low: float, high: float) -> Left | None:
     """What limits leave of a parameter; None: nothing."""
     if isinstance(parameter, Categorical):
         return None

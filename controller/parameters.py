@@ -1,6 +1,7 @@
 """The kinds of parameter: each validated at birth, each knows its way to the unit cube and back.
 
-A numeric parameter takes one column of the cube; a categorical one takes a column for each choice (one-hot).
+A numeric parameter takes one column of the cube; a categorical one takes a column for each choice (one-hot) or for
+each descriptor; what is fixed or derived takes none.
 """
 
 from __future__ import annotations
@@ -9,30 +10,32 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
+from .choices import MAX_CHOICES, Categorical, Ordinal, finite_number
+from .described import Described, Varied
+from .expressions import Expression
 from .records import Finite, Value
-from .units import check_unit
 
-MAX_CHOICES = 1000
+__all__ = [
+    "MAX_CHOICES",
+    "PARAMETER_KINDS",
+    "Categorical",
+    "Continuous",
+    "Derived",
+    "Described",
+    "Fixed",
+    "Integer",
+    "Ordinal",
+    "Parameter",
+    "Stepped",
+    "Varied",
+]
+
 MAX_STEPS = 1_000_000
 
 
-class Described(BaseModel):
-    """A thing with a unit: a parameter or a response."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    unit: str = ""
-    description: str = ""
-
-    @field_validator("unit")
-    @classmethod
-    def _unit(cls, unit: str) -> str:
-        return check_unit(unit)
-
-
-class _Numeric(Described):
+class _Numeric(Varied):
     low: Finite = Field(strict=False)
     high: Finite
 
@@ -57,6 +60,11 @@ class _Numeric(Described):
         """Columns of the unit cube."""
         return 1
 
+    @property
+    def n_groups(self) -> int:
+        """Lengthscales of a model."""
+        return 1
+
     def from_unit(self, u: Any, *, lib: Any) -> Any:
         """The physical value at ``u`` in [0, 1], not rounded; ``lib`` is NumPy or torch, and u an array of it."""
         return self.low + (self.high - self.low) * u
@@ -67,7 +75,7 @@ class _Numeric(Described):
 
     def check_achieved(self, value: Any) -> float:
         """Any finite number: what was achieved may lie between the steps and beyond the bounds."""
-        return _finite_number(value)
+        return finite_number(value)
 
 
 class Continuous(_Numeric):
@@ -96,8 +104,8 @@ class Continuous(_Numeric):
         return [math.log(x / self.low) / math.log(self.high / self.low)]
 
     def decode(self, column: Sequence[float]) -> float:
-        """The value of a column, kept within the bounds."""
-        u = min(max(float(column[0]), 0.0), 1.0)
+        """The value of a column, kept within the bounds; of a context, wherever it was measured."""
+        u = float(column[0]) if self.context else min(max(float(column[0]), 0.0), 1.0)
         if self.scale == "linear":
             x = self.low + (self.high - self.low) * u
         else:
@@ -106,11 +114,13 @@ class Continuous(_Numeric):
 
     def check(self, value: Any) -> float:
         """The value as a float within the bounds, or a ValueError that says what it should be."""
+        if self.context:
+            return self._rounded(self.check_achieved(value))
         return self._rounded(_within(value, self.low, self.high))
 
     def check_achieved(self, value: Any) -> float:
         """Any finite number; above 0 on a log scale."""
-        x = _finite_number(value)
+        x = finite_number(value)
         if self.scale == "log" and x <= 0:
             raise ValueError(f"{value} must be above 0 on a log scale; leave it out where it is not known")
         return x
@@ -121,6 +131,8 @@ class Continuous(_Numeric):
             rounded = _twelve_digits(x)
         else:
             rounded = round(x, 11 - math.floor(math.log10(max(abs(self.low), abs(self.high)))))
+        if self.context:
+            return rounded
         return min(max(rounded, self.low), self.high)
 
 
@@ -192,121 +204,68 @@ class Integer(_Numeric):
         return round(x)
 
 
-class Ordinal(Described):
-    """Ordered levels: numbers or labels, evenly spread over the cube."""
+class Fixed(Described):
+    """One value, known to sources and ledger; it takes no column."""
 
-    kind: Literal["ordinal"] = "ordinal"
-    levels: tuple[int | float | str, ...] = Field(min_length=2, max_length=MAX_CHOICES)
+    kind: Literal["fixed"] = "fixed"
+    value: int | float | str
 
-    @field_validator("levels", mode="before")
+    n_columns: Literal[0] = Field(default=0, exclude=True, repr=False)
+
+    @field_validator("value", mode="before")
     @classmethod
-    def _distinct(cls, levels: Any) -> Any:
-        return _distinct(levels, "levels")
-
-    n_columns: Literal[1] = Field(default=1, exclude=True, repr=False)
-
-    @property
-    def n_values(self) -> int:
-        """How many levels there are."""
-        return len(self.levels)
-
-    def from_unit(self, u: Any, *, lib: Any) -> Any:
-        """The place among the levels at ``u``, not rounded: 0 for the first, 1 for the second."""
-        return u * (len(self.levels) - 1)
-
-    def encode(self, value: Value) -> list[float]:
-        """The column of a level."""
-        return [self.levels.index(value) / (len(self.levels) - 1)]
-
-    def decode(self, column: Sequence[float]) -> Value:
-        """The nearest level."""
-        u = min(max(float(column[0]), 0.0), 1.0)
-        return self.levels[round(u * (len(self.levels) - 1))]
+    def _plain(cls, value: Any) -> Any:
+        value = value.item() if getattr(value, "shape", None) == () else value  # NumPy
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError(f"{value!r} is neither a number nor a text")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{value!r} is not a finite number")
+        return value
 
     def check(self, value: Any) -> Value:
-        """The level, or a ValueError that lists them."""
-        return _one_of(value, self.levels)
+        """The value itself, or a ValueError that says what it is."""
+        same = value == self.value
+        if isinstance(value, int | float) and isinstance(self.value, int | float):
+            same = math.isclose(value, self.value, rel_tol=1e-9)
+        if not same or isinstance(value, bool):
+            raise ValueError(f"{value!r} is not the fixed value {self.value!r}; leave it out")
+        return self.value
 
     def check_achieved(self, value: Any) -> Value:
-        """The level; of numeric levels the nearest."""
-        if all(isinstance(level, int | float) for level in self.levels):
-            x = _finite_number(value)
-            return min(self.levels, key=lambda level: abs(float(level) - x))
-        return self.check(value)
+        """What was achieved; no model is told."""
+        return str(value) if isinstance(self.value, str) else finite_number(value)
 
 
-class Categorical(Described):
-    """Choices without an order."""
+class Derived(Described):
+    """Worked out from other parameters, known to sources and ledger; it takes no column."""
 
-    kind: Literal["categorical"] = "categorical"
-    choices: tuple[str, ...] = Field(min_length=2, max_length=MAX_CHOICES)
+    kind: Literal["derived"] = "derived"
+    derived: str
 
-    @field_validator("choices", mode="before")
+    n_columns: Literal[0] = Field(default=0, exclude=True, repr=False)
+
+    @field_validator("derived", mode="before")
     @classmethod
-    def _texts(cls, choices: Any) -> Any:
-        return [str(c) for c in _distinct(choices, "choices")]
+    def _expression(cls, text: Any) -> Any:
+        if not isinstance(text, str):
+            raise ValueError(f"{text!r} is no expression; write it like 'a + 2 * b'")
+        return Expression(text).text
 
-    @property
-    def n_columns(self) -> int:
-        """Columns of the unit cube: one a choice."""
-        return len(self.choices)
-
-    @property
-    def n_values(self) -> int:
-        """How many choices there are."""
-        return len(self.choices)
-
-    def encode(self, value: Value) -> list[float]:
-        """The columns of a choice: one 1, the others 0."""
-        k = self.choices.index(str(value))
-        return [1.0 if j == k else 0.0 for j in range(len(self.choices))]
-
-    def decode(self, column: Sequence[float]) -> str:
-        """The choice whose column is highest."""
-        return self.choices[max(range(len(self.choices)), key=lambda j: column[j])]
-
-    def check(self, value: Any) -> str:
-        """The choice, or a ValueError that lists them."""
-        return str(_one_of(str(value), self.choices))
-
-    def check_achieved(self, value: Any) -> str:
-        """The choice that was really taken."""
-        return self.check(value)
+    def check_achieved(self, value: Any) -> float:
+        """What was achieved; no model is told."""
+        return finite_number(value)
 
 
 def _twelve_digits(x: float) -> float:
     return float(f"{x:.12g}")
 
 
-def _finite_number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is not a finite number")
-    return float(value)
-
-
 def _within(value: Any, low: float, high: float) -> float:
-    _finite_number(value)
+    finite_number(value)
     slack = 1e-9 * (high - low)
     if not low - slack <= value <= high + slack:
         raise ValueError(f"{value} is outside {low} to {high}")
     return min(max(float(value), low), high)
-
-
-def _one_of(value: Any, known: Sequence[Value]) -> Value:
-    if value not in known:
-        raise ValueError(f"{value!r} is not one of {', '.join(map(str, known[:10]))}")
-    return known[known.index(value)]
-
-
-def _distinct(values: Any, name: str) -> Any:
-    if not isinstance(values, list | tuple):
-        raise ValueError(f"{name} must be a list, not {values!r}")
-    if strange := [v for v in values if not isinstance(v, str | int | float)]:
-        raise ValueError(f"{name}: {strange[0]!r} is neither text nor a number; quote it")
-    if len(set(map(str, values))) != len(values):
-        twice = sorted({str(v) for v in values if sum(str(v) == str(w) for w in values) > 1})
-        raise ValueError(f"{name} repeat {', '.join(twice)}; name each once")
-    return list(values)
 
 
 def _kind(declared: Any) -> str | None:
@@ -315,7 +274,8 @@ def _kind(declared: Any) -> str | None:
         return getattr(declared, "kind", None)
     if "kind" in declared:
         return str(declared["kind"])
-    for key, kind in (("choices", "categorical"), ("levels", "ordinal"), ("step", "stepped")):
+    keys = (("choices", "categorical"), ("levels", "ordinal"), ("step", "stepped"), ("value", "fixed"))
+    for key, kind in (*keys, ("derived", "derived")):
         if key in declared:
             return kind
     return "continuous"
@@ -326,7 +286,9 @@ Parameter = Annotated[
     | Annotated[Stepped, Tag("stepped")]
     | Annotated[Integer, Tag("integer")]
     | Annotated[Ordinal, Tag("ordinal")]
-    | Annotated[Categorical, Tag("categorical")],
+    | Annotated[Categorical, Tag("categorical")]
+    | Annotated[Fixed, Tag("fixed")]
+    | Annotated[Derived, Tag("derived")],
     Discriminator(_kind),
 ]
 
@@ -336,4 +298,6 @@ PARAMETER_KINDS: dict[str, type[Described]] = {
     "integer": Integer,
     "ordinal": Ordinal,
     "categorical": Categorical,
+    "fixed": Fixed,
+    "derived": Derived,
 }

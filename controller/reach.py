@@ -34,7 +34,7 @@ def within_reach(state: State, source: str, setting: Setting) -> Setting:
     steps = state.campaign.guard_of(source).max_step
     if not (known or asked) or not steps or state.campaign.sources[source].kind == "simulator":
         return setting
-    space = state.campaign.spaces[source]
+    space = state.spaces[source]
     for places in ((*known, *asked), known, known[:1]):
         near = space.within(_reach(places, steps))
         if not places or near.is_empty:

@@ -122,6 +122,26 @@ class Started(Event):
     key: str = ""  # tells this run of the campaign from any other, on a device that remembers runs
 
 
+class Recollection(Record):
+    """A reading of an earlier campaign: what was achieved there, and what was read."""
+
+    trial: int  # its number there
+    setting: Setting
+    values: dict[str, Finite]
+    sd: dict[str, Amount] = {}
+
+
+class Recalled(Event):
+    """The readings of an earlier campaign, from which this one learns; its ledger is not needed any more."""
+
+    kind: Literal["recalled"] = "recalled"
+    name: str  # as the key ``warm_start`` calls it
+    campaign: str  # its own name
+    ledger: str = ""
+    readings: tuple[Recollection, ...]
+    notes: tuple[str, ...] = ()  # what differs between the two
+
+
 class Proposed(Event):
     """The next trial. It is approved with this, unless ``asks`` says why a person must approve it first."""
 
@@ -268,6 +288,15 @@ class Amended(Event):
     reason: str = ""
 
 
+class Preferred(Event):
+    """A person likes what one trial gave better than what another one gave."""
+
+    kind: Literal["preferred"] = "preferred"
+    better: int
+    worse: int
+    by: str
+
+
 class Stopped(Event):
     """The campaign is over, and why."""
 
@@ -278,6 +307,7 @@ class Stopped(Event):
 
 AnyEvent = Annotated[
     Started
+    | Recalled
     | Proposed
     | Approved
     | Refused
@@ -292,6 +322,7 @@ AnyEvent = Annotated[
     | Resumed
     | Ending
     | Amended
+    | Preferred
     | Noted
     | Stopped,
     Field(discriminator="kind"),

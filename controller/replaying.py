@@ -54,9 +54,11 @@ def recompute(events: Sequence[AnyEvent]) -> Iterator[Recomputed]:
 def decided_again(state: State, event: AnyEvent) -> AnyEvent | None:
     """What is decided at ``state`` in place of ``event``."""
     from .decide import decide, propose
+    from .state import replaced
 
     if isinstance(event, Proposed) and event.by == "session":
-        return propose(state, [event.trial.source], by="session")
+        context = {n: v for n, v in event.trial.setting.items() if n in state.context_names}
+        return propose(replaced(state, given=context), [event.trial.source], by="session")
     return decide(state)
 
 

@@ -8,26 +8,36 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
+from .asking import question_of
 from .campaign import Campaign
 from .campaign_run import Best, best_of, read_state, start
-from .decide import assimilate, current_belief, forecast, propose
+from .costing import cheapest_cost
+from .decide import assimilate, propose
 from .entry import enter
 from .errors import ApprovalNeeded, CampaignError, ClosedLoopError
 from .evolve import why_not
+from .experiments import Experiment, planned
 from .ledger.writer import Ledger
 from .reading import reading_of, sentence, short, whole
-from .records import AnyEvent, Approved, Failed, Noted, Observed, Proposed, Reading, Refused, Setting, Trial, Why
+from .recalling import check_recallable
+from .recommending import recommended_of
+from .records import AnyEvent, Approved, Failed, Noted, Observed, Preferred, Proposed, Reading, Refused, Setting, Trial
 from .report.lookup import KEEPING
-from .state import State
+from .state import State, replaced
+from .stopping import declared_rule
 from .supervise import quarantine
+from .switching import in_order, place_of
+
+if TYPE_CHECKING:
+    from .design.recommend import Recommended
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,12 +73,12 @@ class Session:
 
     def __init__(self, campaign: Campaign, *, ledger: str | Path = "closedloop.db") -> None:
         campaign = campaign.resolve()
+        check_recallable(campaign, Path(ledger))
         self._lock = RLock()
         self._book = Ledger.open(ledger, campaign.name, keeping=KEEPING)
         try:
             self.state: State = read_state(campaign, self._book)
-            if not self.state.key:
-                self.state = start(self.state, self._book)
+            self.state = start(self.state, self._book)
             self._take_mail()
         except BaseException:
             self._book.close()
@@ -103,16 +113,32 @@ class Session:
         state = self.state
         return best_of(state.campaign, state.best)
 
+    @property
+    def front(self) -> tuple[Best, ...]:
+        """The Pareto front of the target's feasible readings; of one objective the best alone."""
+        state = self.state
+        return tuple(b for t in state.front if (b := best_of(state.campaign, t)) is not None)
+
+    @property
+    def recommended(self) -> Recommended | None:
+        """The setting that is believed best at the target source, whatever single readings said."""
+        return recommended_of(self.state)
+
     @_alone
-    def suggest(self, n: int = 1, *, source: str | None = None) -> tuple[Trial, ...]:
+    def suggest(
+        self, n: int = 1, *, source: str | None = None, context: Mapping[str, Any] | None = None
+    ) -> tuple[Trial, ...]:
         """The next ``n`` trials, written down as proposed, without those that a person must approve: see ``waiting``.
+
+        Where a change of setting costs, they stand in the order of the cheapest way through them.
 
         Args:
             n: how many.
             source: who will answer; the target source if absent.
+            context: what is measured and not set, as it is now; as it was read last where it is not given.
 
         Raises:
-            CampaignError: if there is no such source, or if n is below one.
+            CampaignError: if there is no such source, if n is below one, or if the context is none of the campaign.
             ApprovalNeeded: if every one of them waits for approval, or if as many wait already: then nothing more is
                 proposed; where fewer wait, only what is missing.
             ClosedLoopError: if the campaign is over, or if the budget does not hold n trials more.
@@ -124,8 +150,9 @@ class Session:
         self._check_open_to_suggestions(source)
         n_missing = max(n - self.state.n_waiting(source), 0)
         self._check_affordable(source, n_missing)
-        proposed = [self._suggest_one(source) for _ in range(n_missing)]
-        ready = tuple(event.trial for event in proposed if not event.asks)
+        given, before = self._context(context), place_of(self.state, source)
+        proposed = [self._suggest_one(source, given) for _ in range(n_missing)]
+        ready = in_order(self.state, source, [event.trial for event in proposed if not event.asks], before)
         if not ready:
             raise self._approval_needed(source)
         return ready
@@ -160,6 +187,21 @@ class Session:
         if known is None or known.status != "approved":
             self._check_waits(trial, "refused")
         self._say(Refused(trial=trial, by=sentence(by, what="by"), reason=sentence(reason, what="reason")))
+
+    @property
+    def question(self) -> tuple[int, int] | None:
+        """Where the goal is to please: the two trials whose comparison helps most; None if there are none."""
+        return question_of(self.state)
+
+    @_alone
+    def prefer(self, better: int, worse: int, *, by: str = "person") -> None:
+        """Record that what trial ``better`` gave is liked better than what ``worse`` gave; the next decision knows.
+
+        Raises:
+            CampaignError: if the goal is another one, or if one of the two is no reading of the target.
+        """
+        self._take_mail()
+        self._say(Preferred(better=better, worse=worse, by=sentence(by, what="by")))
 
     @_alone
     def ingest(self, trial: int, answer: Mapping[str, Any] | Reading) -> None:
@@ -199,30 +241,24 @@ class Session:
             CampaignError: if the setting is not in the space, or the answer or the source does not fit.
             ClosedLoopError: if the campaign is over.
         """
+        answer = self._reading(answer, what="the added experiment")
+        return self.record([Experiment(setting=setting, answer=answer)], source=source)[0]
+
+    @_alone
+    def record(self, experiments: Iterable[Experiment], *, source: str | None = None) -> tuple[Trial, ...]:
+        """Record many experiments, done or under way, suggested or not; the belief learns from all of them together.
+
+        Raises:
+            CampaignError: before any is written, if one does not fit.
+            ClosedLoopError: if the campaign is over.
+        """
         self._take_mail()
-        campaign = self.state.campaign
-        source = self._known(source)
-        if campaign.sources[source].unknowns:
-            raise CampaignError(f"source {source!r} is a simulator with unknowns; its runs are made by the agent")
-        if not isinstance(setting, Mapping):
-            names = ", ".join(campaign.parameters)
-            raise CampaignError(f"setting = {short(setting)} is no setting; give a dict of {names}")
-        checked = campaign.space.check(setting)
-        reading = self._reading(answer, what="the added experiment")
-        belief = current_belief(self.state)
-        trial = Trial(
-            number=len(self.state.trials) + 1,
-            source=source,
-            setting=checked,
-            forecast=forecast(self.state, belief, source, campaign.space.encode(checked)),
-            cost=campaign.cost_of(source),
-            why=Why(text="a person's own experiment"),
-            key=self.state.key,
-        )
-        self._append(Proposed(trial=trial, by="person"))
-        self._append(Observed(trial=trial.number, reading=reading))
+        plans = planned(self.state, experiments, self._known(source))
+        for _, events in plans:
+            for event in events:
+                self._append(event)
         self._learn()
-        return trial
+        return tuple(trial for trial, _ in plans)
 
     @_alone
     def _pending(self) -> tuple[Trial, ...]:
@@ -235,13 +271,31 @@ class Session:
         waiting = (self.state.trials[n] for n in self.state.waiting)
         return tuple(Waiting(known.trial, known.asks) for known in waiting)
 
-    def _suggest_one(self, source: str) -> Proposed:
-        event = propose(self.state, [source], by="session")
+    def _context(self, given: Mapping[str, Any] | None) -> Setting:
+        """What was measured, if it is of the campaign's context."""
+        if given is not None and not isinstance(given, Mapping):
+            raise CampaignError(f"context = {short(given)} is no context; give a dict of {self.state.context_names}")
+        known = self.state.context_names
+        if strange := [name for name in given or {} if name not in known]:
+            rule = f"the context is {', '.join(known)}" if known else "no parameter of this campaign is a context"
+            raise CampaignError(f"context {strange[0]!r}: {rule}; correct the name, or leave it out")
+        return self.state.campaign.space.check_achieved(given or {})
+
+    def _suggest_one(self, source: str, context: Setting) -> Proposed:
+        self._check_rules()
+        event = propose(replaced(self.state, given=context), [source], by="session")
+        self._check_rules(event)
         if event is None:
             n_failed = self.state.failures_in_a_row.get(source, 0)
             raise ClosedLoopError(f"no suggestion: {source!r} failed {n_failed} times in a row; repair it first")
         self._append(event)
         return event
+
+    def _check_rules(self, proposed: Proposed | None = None) -> None:
+        """Refuse to go on where what the campaign declares says to stop."""
+        verdict = declared_rule(self.state.campaign.stop).verdict(self.state, proposed)
+        if verdict is not None:
+            raise ClosedLoopError(f"no suggestion: the campaign's rule to stop holds: {verdict.reason}")
 
     def _approval_needed(self, source: str) -> ApprovalNeeded:
         waiting = [w for w in self._waiting() if w.trial.source == source]
@@ -267,7 +321,7 @@ class Session:
             f"trial {trial} {is_what}; only one that waits for approval can be {word} (waiting: {waiting})"
         )
 
-    def _say(self, event: Approved | Refused) -> None:
+    def _say(self, event: Approved | Refused | Preferred) -> None:
         """Enter a person's word; raise why it was not taken."""
         self.state, written = enter(self.state, self._book, event)
         if isinstance(written, Noted):
@@ -290,7 +344,7 @@ class Session:
 
     def _check_affordable(self, source: str, n: int) -> None:
         """All n or none, so that no suggestion is written that nobody is told of."""
-        cost = {r: n * amount for r, amount in self.state.campaign.cost_of(source).items()}
+        cost = {r: n * amount for r, amount in cheapest_cost(self.state, source).items()}
         if self.state.can_afford(cost):
             return
         budget, spent, reserved = self.state.campaign.budget_amounts, self.state.spent, self.state.reserved

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal
 
 from .errors import CampaignError, ClosedLoopError, SourceError
 from .preview import file_of, leads_to_source
-from .records import Cost
+from .records import Cost, Setting
 from .rules import GuardRules, OnFailure
 from .secret import mask, reveal, variables
 from .space import Space
@@ -84,6 +84,20 @@ def find_source(target: str, *, folder: Path | None = None, allow_code: bool = F
     else:
         found = _from_module(_load_module(where, name, target), name, target)
     return _as_source_class(found, target)
+
+
+def find_function(target: str, *, folder: Path | None = None, allow_code: bool = False) -> Any:
+    """What ``module:name`` or ``path/to/file.py:name`` names, found as sources are and under the same rules.
+
+    Raises:
+        CampaignError: as ``find_source``.
+    """
+    where, _, name = target.partition(":")
+    if not name:
+        raise CampaignError(f"predicate {target!r} is neither 'module:name' nor './file.py:name'; write one of them")
+    if is_file(target):
+        return _from_module(_load_file(where, target, folder or Path(), allow_code=allow_code), name, target)
+    return _from_module(_load_module(where, name, target), name, target)
 
 
 def is_file(target: str) -> bool:
@@ -197,6 +211,12 @@ def parameters_of(function: Callable[..., Any], *, leave_out: Iterable[str] = ()
     if any(p.kind is p.VAR_KEYWORD for p in taken):
         return None
     return tuple(p.name for p in taken if p.name not in set(leave_out))
+
+
+def known_to(source: Source, setting: Setting) -> Setting:
+    """What a source takes of a setting; it need not know what is fixed, derived or measured."""
+    names = source.parameters
+    return dict(setting) if names is None else {n: v for n, v in setting.items() if n in names}
 
 
 def make_source(cls: type[Source], settings: Mapping[str, Any], *, name: str) -> Source:

@@ -66,6 +66,17 @@ def _known_unit(unit: str) -> str:
     return unit
 
 
+def is_same_unit(one: str, other: str) -> bool:
+    """Whether two spellings mean the same unit, such as celsius and degC."""
+    if one == other or _IS_TRUSTED.get():
+        return one == other
+    try:
+        a, b = (_registry().Unit(ALIASES.get(unit, unit)) for unit in (one, other))
+    except Exception:  # what pint does not know is the same only as itself
+        return False
+    return bool(a == b)
+
+
 def to_seconds(value: float | str) -> float:
     """A duration in seconds; a plain number is taken as seconds.
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from ..controller.records import Cost, Reading, Setting, Trial
-from ..controller.source import Kind, NotStarted, Source, Unknown, parameters_of
+from ..controller.source import Kind, NotStarted, Source, Unknown, known_to, parameters_of
 
 Recovery = Reading | NotStarted | Unknown
 
@@ -127,7 +127,7 @@ def instrument(
             "parameters": parameters_of(function),
             "is_real": make_safe is not None,
             "is_repeatable": repeatable,
-            "measure": lambda self, setting: function(**setting),
+            "measure": lambda self, setting: function(**known_to(self, setting)),
         }
         if make_safe is not None:
             body["make_safe"] = lambda self: make_safe()

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..controller.records import Cost, Reading, Setting
-from ..controller.source import Kind, Source, parameters_of
+from ..controller.source import Kind, Source, known_to, parameters_of
 
 
 class Simulator(Source):
@@ -86,7 +86,7 @@ def simulator(
 
     def decorate(function: Callable[..., Any]) -> type[Simulator]:
         def simulate(self: Simulator, setting: Setting, unknowns: Mapping[str, Any]) -> Any:
-            return function(**setting, **unknowns)
+            return function(**known_to(self, setting), **unknowns)
 
         body = {
             "__doc__": function.__doc__,

@@ -14,12 +14,14 @@ FOLDERS = ("controller", "simulators", "instruments", "campaigns")
 FILES = [ROOT / "__init__.py", *(p for f in FOLDERS for p in sorted((ROOT / f).rglob("*.py")))]
 
 NOUNS = {
-    "campaign", "campaign_file", "check", "errors", "explain", "expressions", "feasible", "goal", "limits", "parameters",
-    "plain_yaml", "preview", "reading", "records", "rules", "secret", "source", "source_contract", "space", "units",
+    "candidate_table", "check_space", "choices", "conditions", "conflicts", "cube", "declared_space", "described", "linear",
+    "margins", "mixtures", "predicates", "programme", "projecting", "settings", "source_spec",
+    "aim", "campaign", "campaign_file", "check", "check_goal", "check_stop", "designer", "errors", "explain", "expressions", "feasible", "goal", "intervals", "limits", "method", "parameters",
+    "pareto", "plain_yaml", "preview", "reading", "records", "rules", "secret", "source", "source_contract", "space", "stop", "units", "warm_start",
 }  # fmt: skip
 MIND = {
-    "admit", "amendment", "approving", "assimilation", "belief", "calibration", "decide", "design", "evolve", "lifecycle",
-    "reach", "state", "stopping", "supervise",
+    "admit", "amendment", "approving", "asking", "assimilation", "belief", "calibration", "costing", "decide", "design", "evolve", "lifecycle",
+    "prospect", "reach", "recommending", "state", "stopping", "supervise", "switching",
 }  # fmt: skip
 ONLY = {  # library -> where it may be imported
     "torch": ("controller/belief/", "controller/design/"),

@@ -56,10 +56,10 @@ class Actuation:
 
 
 def numeric_columns(space: Space) -> Array:
-    """(c,) 1 for the columns of numeric parameters, 0 for those of a choice."""
+    """(c,) 1 for the columns of numeric parameters that are set, 0 for those of a choice or a context."""
     numeric = np.ones(space.n_columns)
-    for name, p in space.parameters.items():
-        if p.kind == "categorical":
+    for name, p in space.varied.items():
+        if p.kind == "categorical" or p.context:  # what is measured drifts by itself; nobody asked for it
             numeric[space.columns[name]] = 0.0
     return numeric
 

@@ -48,6 +48,7 @@ class Evidence:
     pending: Mapping[str, Array] = field(default_factory=dict)  # (n, c) a source: asked of it and not answered
     infeasible: Mapping[str, Array] = field(default_factory=dict)  # (n, c) a source: it failed or was refused there
     spaces: Mapping[str, Space] = field(default_factory=dict)  # what each source may be asked for, where it is less
+    answers: tuple[tuple[int, int], ...] = ()  # of people: trials of the target, the better one and the worse one
 
     def of(self, source: str) -> Observations:
         """The readings of a source, perhaps none."""
@@ -56,6 +57,10 @@ class Evidence:
     def space_of(self, source: str) -> Space:
         """What a source may be asked for: the space, less what its guard forbids; the same cube."""
         return self.spaces.get(source, self.space)
+
+    def asked_now(self, source: str) -> Array:
+        """(n, c): what was asked of a source and read, at the context as it is now."""
+        return self.space_of(source).at_context(self.of(source).X_set)
 
     def pending_at(self, source: str) -> Array:
         """(n, c): settings asked of a source and not answered."""

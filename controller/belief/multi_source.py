@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from botorch.acquisition.objective import PosteriorTransform
@@ -48,15 +48,15 @@ class MultiSourceGP(GPyTorchModel):  # type: ignore[misc]
         *,
         center: Array | Tensor,
         scale: Array | Tensor,
-        achieved: Callable[[Tensor], Tensor] | None = None,
+        achieved: Callable[[Any], Any] | None = None,
     ) -> None:
         super().__init__()
         self.theta, self.data = theta, data
         self.center, self.scale = torch.as_tensor(center), torch.as_tensor(scale)
-        self._achieved = achieved or (lambda X: X)
-        self._rho = rho_of_rows(theta, data)
-        self._L = factor(covariance_of_readings(theta, data))
-        self._alpha = torch.cholesky_solve((data.Y - theta["mean"]).unsqueeze(-1), self._L)
+        self.achieved = achieved or (lambda X: X)
+        self.rho_of_rows = rho_of_rows(theta, data)
+        self.factor = factor(covariance_of_readings(theta, data))
+        self.alpha = torch.cholesky_solve((data.Y - theta["mean"]).unsqueeze(-1), self.factor)
 
     @property
     def num_outputs(self) -> int:
@@ -74,7 +74,7 @@ class MultiSourceGP(GPyTorchModel):  # type: ignore[misc]
         theta = {name: values[places] for name, values in self.theta.items()}
         with torch.no_grad():
             return MultiSourceGP(
-                theta, few, center=self.center[places], scale=self.scale[places], achieved=self._achieved
+                theta, few, center=self.center[places], scale=self.scale[places], achieved=self.achieved
             )
 
     def posterior(
@@ -87,7 +87,7 @@ class MultiSourceGP(GPyTorchModel):  # type: ignore[misc]
         """Noise-free responses of the target at requested settings X of shape (..., q, c)."""
         if output_indices is not None or observation_noise is not False:
             raise NotImplementedError("this model gives all responses, without noise; call it with neither option")
-        mean, K = self._joint(self._achieved(X))
+        mean, K = self._joint(self.achieved(X))
         if self.num_outputs == 1:
             normal = MultivariateNormal(mean.squeeze(-2), to_linear_operator(K.squeeze(-3)))
         else:  # block diagonal: the shape whose Cholesky factor the acquisition functions keep
@@ -128,20 +128,20 @@ class MultiSourceGP(GPyTorchModel):  # type: ignore[misc]
     def _solved(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Of the target at X (N, c): mean (m, N), and L^-1 of the covariance with the readings, (m, n, N)."""
         K, V = self._cross(0, X)
-        return self.theta["mean"] + (K @ self._alpha).squeeze(-1), V
+        return self.theta["mean"] + (K @ self.alpha).squeeze(-1), V
 
     def _cross(self, s: int, X: Tensor) -> tuple[Tensor, Tensor]:
         """Covariance (m, N, n) of source ``s`` at X with the readings, and L^-1 of its transpose (m, n, N)."""
         K = (
             rho(self.theta, s)[:, None, None]
-            * self._rho[:, None]
+            * self.rho_of_rows[:, None]
             * shared(self.theta, X, self.data.X, self.data.groups)
         )
         if s:
             place = self.data.rows[s]
             block = bias(self.theta, s, X, self.data.X[place], self.data.groups)
             K = K + torch.nn.functional.pad(block, (place.start, len(self.data.X) - place.stop))
-        return K, torch.linalg.solve_triangular(self._L, K.mT, upper=False)
+        return K, torch.linalg.solve_triangular(self.factor, K.mT, upper=False)
 
     def marginal(self, s: int, X: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance (m, N) of source ``s`` at X (N, c), noise-free, standardised."""
@@ -150,7 +150,7 @@ class MultiSourceGP(GPyTorchModel):  # type: ignore[misc]
         if s:
             prior = prior + torch.exp(self.theta["bias"][:, [s - 1]]) + torch.exp(self.theta["offset"][:, [s - 1]])
         variance = (prior - (V * V).sum(-2)).clamp_min(NUGGET)
-        return self.theta["mean"] + (K @ self._alpha).squeeze(-1), variance
+        return self.theta["mean"] + (K @ self.alpha).squeeze(-1), variance
 
     def covariance_with_target(self, s: int, X: Tensor, X_ref: Tensor) -> Tensor:
         """(m, N, r): of source ``s`` at X with the target at X_ref, standardised."""

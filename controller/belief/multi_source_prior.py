@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,12 @@ class Data:
     def n_parameters(self) -> int:
         """How many lengthscales a kernel has."""
         return max(self.groups) + 1
+
+    def only(self, sources: Collection[int]) -> Data:
+        """The readings of some sources; the others have their places, and none."""
+        ends = [place.stop if s in sources else place.start for s, place in enumerate(self.rows)]
+        rows = [slice(place.start, end) for place, end in zip(self.rows, ends, strict=True)]
+        return Data.of([(self.X[r], self.Y[:, r], self.V[:, r]) for r in rows], self.groups)
 
     def with_settings(self, X: Mapping[int, Tensor]) -> Data:
         """The same with settings added to sources, their responses unknown and taken as 0."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import numpy.linalg  # noqa: F401
+import scipy.linalg  # noqa: F401 - what is not loaded yet cannot be limited
 import torch
+from threadpoolctl import threadpool_limits
 
 torch.set_num_threads(1)
+threadpool_limits(limits=1)  # of the BLAS that NumPy and SciPy call

@@ -108,8 +108,8 @@ def data_of(
 
 
 def groups(space: Space) -> tuple[int, ...]:
-    """The number of the parameter that each column belongs to."""
-    return tuple(k for k, p in enumerate(space.parameters.values()) for _ in range(p.n_columns))
+    """The number of the lengthscale of each column: one a parameter, one a descriptor."""
+    return space.groups
 
 
 def is_quiet(evidence: Evidence, source: str, instruments: Collection[str]) -> bool:

@@ -28,13 +28,21 @@ def newest_and_spread(X: Array, n: int) -> NDArray[np.intp]:
     chosen = list(range(N - n // 2, N))
     if not chosen:
         chosen = [N - 1][:n]
-    old = X[: N - len(chosen)]
-    distance = np.full(len(old), np.inf)
+    old = np.ascontiguousarray(X[: N - len(chosen)].T)  # (c, n_old): long rows add up fast
+    distance = np.full(old.shape[1], np.inf)
     for row in chosen:
-        distance = np.minimum(distance, ((old - X[row]) ** 2).sum(axis=1))
+        np.minimum(distance, _squares(old, X[row]), out=distance)
     while len(chosen) < n:
         row = int(distance.argmax())
         chosen.append(row)
-        distance = np.minimum(distance, ((old - old[row]) ** 2).sum(axis=1))
+        np.minimum(distance, _squares(old, X[row]), out=distance)
         distance[row] = -np.inf
     return np.sort(chosen)
+
+
+def _squares(columns: Array, x: Array) -> Array:
+    """(N,): the squared distances of columns (c, N) from x (c,), added up in one order on every machine."""
+    away = columns - x[:, None]
+    away *= away
+    total: Array = away.sum(axis=0)
+    return total

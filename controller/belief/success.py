@@ -84,6 +84,13 @@ class Success:
         value: Tensor = torch.logsumexp(self.log_weights[:, None] + log_p, dim=0)
         return value
 
+    def log_probability_and_gradient(self, X: Array) -> tuple[Array, Array]:
+        """Of success at rows X (n, c): (n,) and (n, c)."""
+        rows = torch.tensor(X, requires_grad=True)
+        value = self.log_probability(rows)
+        (gradient,) = torch.autograd.grad(value.sum(), rows)
+        return value.detach().numpy(), gradient.numpy()
+
     def probability(self, X: Array) -> Array:
         """Of success at rows X (n, c); (n,)."""
         if not len(X):

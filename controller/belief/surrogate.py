@@ -5,14 +5,13 @@ A simulator's readings count at the settings asked for, an instrument's at those
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..errors import BeliefError
 from . import (
@@ -23,7 +22,8 @@ from .actuation import Actuation
 from .failures import as_belief_errors
 from .multi_source import MultiSourceGP
 from .multi_source_fit import N_FIT, Prior, fit, other_starts, priors, start
-from .multi_source_prior import Data, Theta, tensors
+from .multi_source_prior import Data, tensors
+from .recalled import helpful
 from .standardised import data_of, is_quiet, n_readings, standardisation, tamed
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .evidence import Evidence
 
 MIN_READINGS = 2
+MIN_JUDGED = 3  # readings of now, before an earlier campaign is left out: fewer are what any constant explains
 FEW = 10  # readings below which each fit starts anew: the posterior has several modes and costs little
 N_MODEL = 800  # readings at most in a model
 ANEW = 1.5  # growth of the readings after which a fit starts anew: the last mode may not be the best any more
@@ -59,12 +60,15 @@ class Surrogate:
     instruments: tuple[str, ...]
     numbers: Numbers | None = None
     actuation: Actuation = field(default_factory=Actuation)  # of the target
+    recalled: tuple[str, ...] = ()  # of ``sources``, those that are earlier campaigns
+    ignored: tuple[str, ...] = ()  # of these, those without which the readings of now were likelier
 
     @classmethod
     def prior(cls, campaign: Campaign) -> Surrogate:
         """Before any reading."""
         others = tuple(s for s in campaign.sources if s != campaign.target)
-        return cls((campaign.target, *others), campaign.instruments)
+        recalled = tuple(campaign.warm_start)  # read at achieved settings, as instruments are
+        return cls((campaign.target, *others, *recalled), (*campaign.instruments, *recalled), recalled=recalled)
 
     @classmethod
     def load(cls, dump: Mapping[str, Any]) -> Surrogate:
@@ -74,7 +78,8 @@ class Surrogate:
             theta = {k: tuple(map(tuple, v)) for k, v in numbers["theta"].items()}
             numbers = Numbers(tuple(numbers["center"]), tuple(numbers["scale"]), theta, numbers["n_cold"])
         actuation = Actuation.load(dump["actuation"])
-        return cls(tuple(dump["sources"]), tuple(dump["instruments"]), numbers, actuation)
+        recalled, ignored = tuple(dump.get("recalled", ())), tuple(dump.get("ignored", ()))
+        return cls(tuple(dump["sources"]), tuple(dump["instruments"]), numbers, actuation, recalled, ignored)
 
     def dump(self) -> dict[str, Any]:
         """Plain data; all hyperparameters but mean and rho are logarithms."""
@@ -92,6 +97,7 @@ class Surrogate:
             "instruments": list(self.instruments),
             "numbers": numbers,
             "actuation": self.actuation.dump(),
+            **({"recalled": list(self.recalled), "ignored": list(self.ignored)} if self.recalled else {}),
         }
 
     @as_belief_errors("the fit of the surrogate")
@@ -110,21 +116,29 @@ class Surrogate:
         table = self._priors(evidence)
         cold = start(table, len(center))
         old = self.numbers
+        n -= n_readings(evidence, self.recalled)  # of now: these tell whether the last mode still holds
         is_cold = old is None or n < FEW or n >= ANEW * old.n_cold
-        starts = [cold, *other_starts(cold)] if is_cold else []
-        if old is not None:
-            starts.append(_rescaled(old, center, scale))
-        max_iterations = COLD if is_cold else WARM if n < MANY else HOT
-        fits = _fits(starts, data, table, max_iterations)
-        if not fits and not is_cold:  # the last mode led nowhere
-            fits = _fits([cold, *other_starts(cold)], data, table, COLD)
-        if not fits:
-            raise BeliefError("no fit of the surrogate is finite; check the units and scales of the responses")
-        theta = _best_of_each(fits)
+        anew = [cold, *other_starts(cold, self._is_recalled)]
+        starts = [*(anew if is_cold else []), *([_rescaled(old, center, scale)] if old is not None else [])]
+
+        @cache
+        def fitted(places: frozenset[int]) -> dict[str, Array]:
+            some = data if len(places) == len(self.sources) else data.only(places)
+            try:
+                return fit(starts, some, table, max_iterations=COLD if is_cold else WARM if n < MANY else HOT)
+            except BeliefError:
+                if is_cold:
+                    raise
+                return fit(anew, some, table, max_iterations=COLD)  # the last mode led nowhere
+
+        places = [s for s, is_recalled in enumerate(self._is_recalled) if is_recalled]
+        kept = helpful(data, places, fitted) if places and n >= MIN_JUDGED else places
+        believed = frozenset(range(len(self.sources))) - {*places} | {*kept}
         return replace(
             self,
-            numbers=_numbers(center, scale, theta, n if old is None or is_cold else old.n_cold),
+            numbers=_numbers(center, scale, fitted(believed), n if old is None or is_cold else old.n_cold),
             actuation=Actuation.learn(evidence.space, evidence.of(self.sources[0])),
+            ignored=tuple(self.sources[s] for s in places if s not in kept),
         )
 
     def predict(self, evidence: Evidence, source: str, X: Array) -> Prediction | None:
@@ -169,13 +183,21 @@ class Surrogate:
         return (gp.scale * moved.permute(1, 2, 0)).numpy()
 
     def _model(self, evidence: Evidence, *, with_pending: bool = False) -> MultiSourceGP | None:
-        """The posterior under these numbers, without a fit; under the prior's where there are none."""
+        """The posterior under these numbers; a decision asks for it several times, so the last ones are kept."""
+        with_pending = with_pending and any(map(len, evidence.pending.values()))
+        kept: dict[bool, tuple[Evidence, MultiSourceGP | None]] = self.__dict__.setdefault("_kept", {})
+        if with_pending not in kept or kept[with_pending][0] is not evidence:
+            kept[with_pending] = (evidence, self._worked_out(evidence, with_pending=with_pending))
+        return kept[with_pending][1]
+
+    def _worked_out(self, evidence: Evidence, *, with_pending: bool) -> MultiSourceGP | None:
+        """The same, without a fit; under the prior's numbers where there are none."""
         if n_readings(evidence, self.sources) < MIN_READINGS:
             return None
         evidence = tamed(evidence)
         numbers = self.numbers or self._prior_numbers(evidence)
         center, scale = np.array(numbers.center), np.array(numbers.scale)
-        data = self._data(evidence, center, scale, n_max=N_MODEL)
+        data = self._data(self._believed(evidence), center, scale, n_max=N_MODEL)
         if with_pending:
             asked = {s: evidence.pending_at(name) for s, name in enumerate(self.sources)}
             asked = {s: X for s, X in asked.items() if len(X)}
@@ -194,16 +216,25 @@ class Surrogate:
         table = self._priors(evidence)
         return _numbers(center, scale, start(table, len(center)), 0)
 
-    def _reached(self, source: str, X: Tensor) -> Tensor:
+    def _reached(self, source: str, X: Any) -> Any:
         """The setting that ``source`` is expected to achieve when asked for X (..., c)."""
         return self.actuation.achieved(X) if source == self.sources[0] and source in self.instruments else X
 
     def _data(self, evidence: Evidence, center: Array, scale: Array, *, n_max: int) -> Data:
         return data_of(evidence, self.sources, self.instruments, center=center, scale=scale, n_max=n_max)
 
+    def _believed(self, evidence: Evidence) -> Evidence:
+        """Less the earlier campaigns that are left out."""
+        known = {s: o for s, o in evidence.observations.items() if s not in self.ignored}
+        return replace(evidence, observations=known) if self.ignored else evidence
+
     def _priors(self, evidence: Evidence) -> dict[str, Prior]:
         quiet = [is_quiet(evidence, s, self.instruments) for s in self.sources]
-        return priors(len(evidence.space.parameters), quiet)
+        return priors(evidence.space.n_groups, quiet, self._is_recalled)
+
+    @property
+    def _is_recalled(self) -> list[bool]:
+        return [s in self.recalled for s in self.sources]
 
 
 def _rescaled(old: Numbers, center: Array, scale: Array) -> dict[str, Array]:
@@ -214,23 +245,6 @@ def _rescaled(old: Numbers, center: Array, scale: Array) -> dict[str, Array]:
         theta[k] = theta[k] + 2.0 * np.log(ratio)[:, None]
     mean = np.array(old.center)[:, None] + np.array(old.scale)[:, None] * theta["mean"]
     return {**theta, "mean": (mean - center[:, None]) / scale[:, None]}
-
-
-def _fits(
-    starts: Sequence[Theta], data: Data, table: dict[str, Prior], max_iterations: int
-) -> list[tuple[dict[str, Array], Array]]:
-    """Those that are finite: one start that leads nowhere must not cost the others."""
-    fits = []
-    for start_ in starts:
-        with contextlib.suppress(BeliefError):
-            fits.append(fit(start_, data, table, max_iterations=max_iterations))
-    return fits
-
-
-def _best_of_each(fits: list[tuple[dict[str, Array], Array]]) -> dict[str, Array]:
-    """For each response the most probable hyperparameters of several fits."""
-    best = np.argmax([value for _, value in fits], axis=0)
-    return {k: np.stack([fits[b][0][k][j] for j, b in enumerate(best)]) for k in fits[0][0]}
 
 
 def _numbers(center: Array, scale: Array, theta: Mapping[str, Array], n_cold: int) -> Numbers:

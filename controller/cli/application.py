@@ -18,9 +18,9 @@ BEGIN, RUN, STEER = "Begin a campaign", "Carry it out", "Steer it, from any term
 LOOK, AUDIT = "Look at it", "Check and report"
 
 ORDER = (
-    *("init", "check", "schema", "sources"),
+    *("init", "check", "advise", "schema", "sources", "import"),
     *("run", "resume", "suggest", "ingest"),
-    *("pending", "approve", "refuse", "pause", "stop", "abort", "amend", "quarantine", "restore"),
+    *("pending", "approve", "refuse", "pause", "stop", "abort", "amend", "quarantine", "restore", "prefer"),
     *("status", "best", "show", "export"),
     *("verify", "replay", "report", "backup"),
 )

@@ -187,7 +187,7 @@ def _changed(campaign: Campaign, known: TrialStory, words: Sequence[str]) -> Set
     from .hand import values_of
 
     changes = values_of(campaign, words)
-    whole: Mapping[str, Any] = campaign.space.check({**known.trial.setting, **changes})
+    whole: Mapping[str, Any] = campaign.space.changed(known.trial.setting, changes)
     source = known.trial.source
     refusal = Guard(campaign.guard_of(source), name=source).refusal(dict(whole), now_s=0.0)
     if refusal is not None:

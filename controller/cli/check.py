@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..campaign import Campaign
-    from ..records import Setting
+    from ..records import Recalled, Setting
 
 N_TRIED = 2  # trials of each simulator
 
@@ -40,20 +40,24 @@ def check(
     file: Annotated[str, typer.Argument(help="A campaign file, or the name of one that ships.")],
     *,
     allow_code: options.AllowCode = False,
+    ledger: options.Ledger = options.LEDGER,
     as_json: options.AsJson = False,
 ) -> None:
     """Check all that 'run' checks before it starts anything, and try the simulators; touches no instrument."""
     from ..campaign_file import find_campaign, read_campaign
     from ..ready import check_ready
+    from ..recalling import recalled
 
     warnings.simplefilter("ignore")
     campaign = read_campaign(find_campaign(file), allow_code=allow_code).resolve()
     check_ready(campaign)
+    earlier = [recalled(campaign, name, spec, ledger=ledger) for name, spec in campaign.warm_start.items()]
     tried = [t for name in campaign.simulators for t in try_simulator(campaign, name)]
     if as_json:
-        show_json({**_summary(campaign), "tried": [vars(t) for t in tried]})
+        warm = {"warm_start": {e.name: len(e.readings) for e in earlier}} if earlier else {}
+        show_json({**_summary(campaign), **warm, "tried": [vars(t) for t in tried]})
     else:
-        _show(campaign, tried)
+        _show(campaign, tried, earlier)
     failed = [t for t in tried if t.message]
     if failed:
         raise SourceError(f"simulator {failed[0].source!r} failed at {failed[0].setting}: {failed[0].message}")
@@ -120,8 +124,10 @@ def _initial_design(campaign: Campaign) -> dict[str, int]:
     return {name: n_initial(State(campaign), name) for name in campaign.sources}
 
 
-def _show(campaign: Campaign, tried: list[Tried]) -> None:
-    from ..report.words import amount, goal_words
+def _show(campaign: Campaign, tried: list[Tried], earlier: list[Recalled]) -> None:
+    from ..report.sayings import saying
+    from ..report.words import amount, goal_words, mixture_words
+    from ..stop import Stop
 
     initial = _initial_design(campaign)
     design = ", ".join(f"{n} of {name}" for name, n in initial.items() if n) or "none"
@@ -131,9 +137,13 @@ def _show(campaign: Campaign, tried: list[Tried]) -> None:
                 ("campaign", campaign.name),
                 ("goal", goal_words(campaign.goal)),
                 ("budget", ", ".join(amount(r, b) for r, b in campaign.budget_amounts.items())),
+                *([("stops", f"when {Stop(campaign.stop).words()}")] if campaign.stop else []),
                 ("belief", campaign.belief_kind),
                 ("initial design", design),
-                ("constraints", "; ".join(campaign.constraints) or "none"),
+                *(("warm start", saying(event, units={})) for event in earlier),
+                ("constraints", "; ".join([*campaign.constraints, *campaign.predicates]) or "none"),
+                *((f"mixture {name}", mixture_words(m)) for name, m in campaign.mixtures.items()),
+                *([("candidates", f"{campaign.candidates.n} rows")] if campaign.candidates else []),
             ]
         )
     )
@@ -141,16 +151,18 @@ def _show(campaign: Campaign, tried: list[Tried]) -> None:
 
 
 def _parameters(campaign: Campaign) -> Table:
-    from ..report.words import number, unit_sign, value_words
+    from ..report.words import kind_words, number, unit_sign, value_words
 
     made = table("parameter", "kind", "from", "to", "unit", right=(2, 3))
     for name, p in campaign.parameters.items():
         values: Any = getattr(p, "choices", None) or getattr(p, "levels", None)
         if values:
-            made.add_row(name, p.kind, value_words(values[0]), value_words(values[-1]), unit_sign(p.unit))
+            made.add_row(name, kind_words(p), value_words(values[0]), value_words(values[-1]), unit_sign(p.unit))
+        elif p.kind in ("fixed", "derived"):
+            made.add_row(name, p.kind, value_words(getattr(p, p.kind.replace("fixed", "value"))), "", unit_sign(p.unit))
         else:
             bounds: Any = p
-            made.add_row(name, p.kind, number(bounds.low), number(bounds.high), unit_sign(p.unit))
+            made.add_row(name, kind_words(p), number(bounds.low), number(bounds.high), unit_sign(p.unit))
     return made
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import approve, audit, begin, check, export, hand, look, running, steer  # noqa: F401
+from . import advise, approve, audit, begin, best, carry, check, export, hand, look, prefer, running, steer  # noqa: F401
 from .application import app
 
 __all__ = ["app"]

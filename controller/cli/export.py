@@ -16,6 +16,7 @@ from ..report.story import Story, TrialStory, read_story
 from ..report.words import UNSEEN
 from . import options
 from .application import LOOK, app
+from .carry import Tool, write_study
 from .terminal import complain, json_text, write_text
 
 Row = dict[str, Any]
@@ -48,11 +49,30 @@ def export(
         Path | None,
         typer.Option("--capsule", help="Write the whole campaign as one RO-Crate, FILE.zip.", show_default=False),
     ] = None,
+    as_: Annotated[
+        Tool | None,
+        typer.Option("--as", help="Write it as a study of another optimiser: a JSON snapshot of Ax, or Optuna's."),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option("--storage", help="With --as optuna: the URL, in place of --output.", show_default=False),
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option("--study", help="With --as optuna: the name there, if it is another.", show_default=False),
+    ] = None,
 ) -> None:
     """Write one row a trial: settings, readings, forecasts, z, costs and times; on stdout without --output.
 
     With --capsule: one zip file with the ledger, declaration, report and environment, for 'closedloop verify FILE.zip'.
     """
+    if as_:
+        if form or capsule:
+            raise ClosedLoopError("--as: writes one study and nothing else; leave --format and --capsule out")
+        write_study(ledger, campaign, as_, output=output, storage=storage, study=study)
+        return
+    if storage or study:
+        raise ClosedLoopError("--storage and --study: belong to --as optuna; add that")
     if capsule:
         if form or output:
             raise ClosedLoopError("--capsule: writes one zip file and nothing else; leave --format and --output out")

@@ -43,6 +43,10 @@ def suggest(
         str | None,
         typer.Option("--source", help="Who will answer; the goal's source if left out.", show_default=False),
     ] = None,
+    context: Annotated[
+        list[str] | None,
+        typer.Option("--context", help="NAME=VALUE: what is measured and not set, as it is now.", show_default=False),
+    ] = None,
     allow_code: options.AllowCode = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -52,7 +56,8 @@ def suggest(
 
     warnings.simplefilter("ignore")
     with Session(campaign_named(ledger, campaign, allow_code=allow_code), ledger=ledger) as session:
-        trials = session.suggest(n, source=source)
+        given = values_of(session.state.campaign, context or [])
+        trials = session.suggest(n, source=source, context=given)
         declared, waiting = session.state.campaign, session.waiting
     for one in waiting:
         complain(f"trial {one.trial.number} is to be approved first: {one.why}", word="waits:")
@@ -186,5 +191,6 @@ def _show_trials(campaign: Campaign, trials: Sequence[Trial]) -> None:
     made = table("trial", "source", *units, "forecast", right=[0, *range(2, len(names) + 2)])
     for t in trials:
         forecast = ", ".join(f"{r} {plus_minus(m, t.forecast.sd.get(r))}" for r, m in t.forecast.mean.items())
-        made.add_row(str(t.number), t.source, *(value_words(t.setting[n]) for n in names), forecast or "none yet")
+        values = [value_words(t.setting[n]) if n in t.setting else "" for n in names]
+        made.add_row(str(t.number), t.source, *values, forecast or "none yet")
     show(made)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..records import AnyEvent, Assimilated, Noted, Observed, Proposed, Resumed, Started, Stopped
+from ..report.outcome import best_words
 from ..report.sayings import saying, who
 from ..report.story import Story, TrialStory
 from ..report.words import amount, clock, goal_words, plus_minus, printable, setting_words, with_unit
 from .people import Ask
-from .picture import best_words
 
 
 def line_of(story: Story, event: AnyEvent) -> str:

@@ -1,4 +1,4 @@
-"""``status``, ``best`` and ``show``: where a campaign stands, from its ledger alone."""
+"""``status`` and ``show``: where a campaign stands, from its ledger alone."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from ..report.words import (
 from ..steering import controller_of
 from . import options
 from .application import LOOK, app
+from .best import best_data
 from .people import Place, forecast_words
 from .terminal import pairs, say, show, show_json, table
 
@@ -53,26 +54,6 @@ def status(
         say(f"run by process {holder.pid} on {holder.host} since {clock(holder.started)}")
     elif not story.stopped:
         say(f"not running; go on with: {place.resume()}")
-
-
-@app.command(rich_help_panel=LOOK, epilog="Example: closedloop best --ledger lab.db --json")
-def best(
-    *, ledger: options.Ledger = options.LEDGER, campaign: options.InLedger = None, as_json: options.AsJson = False
-) -> None:
-    """Show the best reading of the source at which the goal is to be reached: feasible ones first."""
-    story = read_story(ledger, campaign)
-    if as_json:
-        show_json(_best_data(story))
-        return
-    from .picture import best_words, table_of_readings
-
-    found = story.best
-    if found is None:
-        say(best_words(story))
-        return
-    words = f"{best_words(story)}   ({found.trial.source} #{found.number})"
-    setting = setting_words(found.trial.setting, story.declared.parameters)
-    show(pairs([("best", words), ("at", setting), ("reading", table_of_readings(story, found))]))
 
 
 @app.command(name="show", rich_help_panel=LOOK, epilog="Example: closedloop show 12 --ledger lab.db")
@@ -147,8 +128,9 @@ def status_data(story: Story, holder: Holder | None) -> dict[str, Any]:
     return {
         "campaign": story.declared.name,
         "unsafe": story.unsafe,
+        "warm_start": story.recalled,
         "events": story.seq,
-        "best": _best_data(story),
+        "best": best_data(story),
         "spent": story.spent,
         "budget": story.declared.budget,
         "trials": max(story.trials, default=0),
@@ -161,7 +143,9 @@ def status_data(story: Story, holder: Holder | None) -> dict[str, Any]:
             "all": _calibration_data(story.worth()),
             "second_half": _calibration_data(story.late_worth()),
         },
+        "stop": story.declared.raw.get("stop"),
         "stopped": story.stopped.reason if story.stopped else None,
+        "stopped_figures": story.stopped.figures if story.stopped else {},
         "paused": {"by": story.paused.by, "reason": story.paused.reason} if story.paused else None,
         "pauses": [{"by": p.by, "reason": p.reason} for p in sorted(story.pauses.values(), key=lambda p: p.seq)],
         "ending": story.ending.mode if story.ending else None,
@@ -183,20 +167,6 @@ def _calibration_data(score: Calibration | None) -> dict[str, Any] | None:
         return None
     coverage = {f"{100 * level:.0f}": c for level, c in zip(LEVELS, score.coverage, strict=True)}
     return {"n": score.n, "mean_z": score.mean_z, "sd_z": score.sd_z, "coverage": coverage}
-
-
-def _best_data(story: Story) -> dict[str, Any] | None:
-    found = story.best
-    if found is None or found.reading is None:
-        return None
-    return {
-        "trial": found.number,
-        "setting": found.trial.setting,
-        "reading": found.reading.values,
-        "objective": story.objective(found.reading.values),
-        "is_feasible": story.is_feasible(found.reading.values),
-        "is_inside": story.declared.has(found.trial.setting),
-    }
 
 
 def _trial_data(t: TrialStory) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ..report.counts import others_words, readings_words
-from ..report.sayings import saying
+from ..report.outcome import best_words, knowledge_course
+from ..report.sayings import recalled_words, saying
 from ..report.words import (
     amount,
     duration,
     goal_words,
-    number,
     plus_minus,
     printable,
     setting_words,
@@ -67,6 +67,7 @@ def rows(story: Story, now: datetime | None, place: Place | None = None, *, is_r
         lambda: _best(story),
         lambda: _budget(story),
         lambda: _counts(story),
+        lambda: [("warm start", Text(recalled_words(story.recalled)))] if story.recalled else [],
         lambda: _running(story, now) if is_run else _left(story),
         lambda: _set_aside(story, is_run=is_run),
         lambda: _waits(story, place, is_run=is_run),
@@ -86,27 +87,16 @@ def _unsafe(story: Story, place: Place | None) -> list[Row]:
     return [*made, *(("", way) for way in ways)]
 
 
-def best_words(story: Story) -> str:
-    """The best reading in one line."""
-    best = story.best
-    if best is None or best.reading is None:
-        return f"no reading of {story.declared.target} yet"
-    x = story.objective(best.reading.values)
-    text = "no value" if x is None else with_unit(number(x), story.declared.objective_unit)
-    distance = "distance to the value " if story.declared.goal.aim == "target" else ""
-    broken = "" if story.is_feasible(best.reading.values) else ", which breaks a constraint"
-    outside = "" if story.declared.has(best.trial.setting) else ", measured outside the space as it was amended"
-    return f"{distance}{text}{broken}{outside}"
-
-
 def _best(story: Story) -> list[Row]:
     if story.best is None:
-        return [("best", Text(best_words(story), style="dim"))]
+        course = knowledge_course(story)
+        made: list[Row] = [("known" if course else "best", Text(best_words(story), style="" if course else "dim"))]
+        return [*made, ("course", Text(sparkline(course[1]), style="green"))] if course and len(course[1]) > 1 else made
     units = story.declared.parameters
     line = Text.assemble((best_words(story), "bold green"), f"   trial {story.best.number}")
-    made: list[Row] = [("best", line), ("at", Text(setting_words(story.best.trial.setting, units)))]
-    course = story.best_so_far()
-    return [*made, ("course", Text(sparkline(course), style="green"))] if len(course) > 1 else made
+    made = [("best", line), ("at", Text(setting_words(story.best.trial.setting, units)))]
+    best_so_far = story.best_so_far()
+    return [*made, ("course", Text(sparkline(best_so_far), style="green"))] if len(best_so_far) > 1 else made
 
 
 def _budget(story: Story) -> list[Row]:
@@ -246,7 +236,8 @@ def _stop(story: Story) -> list[Row]:
         return [("stopped", Text(printable(story.stopped.reason), style="bold"))]
     if story.ending:
         return [("ending", Text(printable(saying(story.ending, units={})), style="bold"))]
-    return []
+    words = story.declared.stop_words
+    return [("stops", Text(printable(f"when {words}"), style="dim"))] if words else []
 
 
 def now_utc() -> datetime:

@@ -220,15 +220,15 @@ def _complain_of_waiting(follower: Follower) -> None:
 
 
 def _conclude(follower: Follower, ledger: Path, *, has_run: bool) -> None:
+    from ..report.outcome import best_words
     from ..report.words import setting_words
-    from .picture import best_words
 
     story = follower.story
     if story is None:
         return
     if not has_run and story.stopped:
         say(f"{story.declared.name} was over already: {story.stopped.reason}")
-    say(f"best: {best_words(story)}")
+    say(f"{'best' if story.declared.goal.aims else 'known'}: {best_words(story)}")
     if story.best:
         say(f"at: {setting_words(story.best.trial.setting, story.declared.parameters)}")
     say(f"next: {shlex.join(['closedloop', 'report', '--ledger', str(ledger)])}")

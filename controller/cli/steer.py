@@ -93,11 +93,11 @@ def amend(
     as_json: options.AsJson = False,
 ) -> None:
     """Change the declaration in mid-campaign: budget, bounds, constraints, goal, costs, approvals, doubts, failures."""
-    from ..amendment import amended, check_budget
+    from ..amendment import amended, check_budget, with_files
 
     story = open_story(ledger, campaign)
-    wanted = changes_of(changes)
     before = declaration_of(story)
+    wanted = with_files(before, changes_of(changes))  # what a file holds is read here, and goes into the ledger
     after = amended(before, wanted)  # a mistake is said here, and not in the controller
     if before == after:
         raise CampaignError(f"{', '.join(wanted)}: nothing would change; compare with 'closedloop status'")
@@ -230,6 +230,8 @@ def changes_of(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _found(declared: Any, key: str) -> str:
+    from ..report.sayings import changed_words
+
     for name in key.split("."):
         declared = declared.get(name) if isinstance(declared, dict) else None
-    return "nothing" if declared is None else str(declared)
+    return changed_words(declared)

@@ -33,7 +33,8 @@ def initial_setting(space: Space, k: int, seed: int) -> Array:
 
 def spread_settings(space: Space, n: int, *, start: int, seed: int) -> Array:
     """Up to n points of the same sequence from place ``start`` on, (n, n_columns); fewer where the region is narrow."""
-    rows = [row for k in range(start, start + n) if (row := sequence(space, seed).row(k)) is not None]
+    points = sequence(space, seed)
+    rows = [row for k in range(start, start + n) if (row := points.row(k)) is not None]
     if rows:
         return np.stack(rows)
     pulled = find_feasible(space, N_PULLED, seed=seed)

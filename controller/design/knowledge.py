@@ -43,6 +43,15 @@ class Outlook:
         worst = float(values.min()) - 1.0  # one spread of the readings below
         return cls(objective, X, mean, sd, worst, p_success)
 
+    @property
+    def asked(self) -> Array:
+        """All of them."""
+        return self.X
+
+    def figures(self) -> dict[str, float]:
+        """None: the best reading speaks for itself."""
+        return {}
+
     def gains(self, influence: Array) -> Array:
         """E[max U after] - max E[U after] of each action, >= 0 and in the units of the objective.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..aim import Aim
 from ..goal import Goal
 
 if TYPE_CHECKING:
@@ -35,14 +36,26 @@ class Objective:
     center: float
     scale: float
     margin_scales: tuple[float, ...]
+    place: int = 0  # of the aim among the goal's
 
     @classmethod
-    def fit(cls, goal: Goal, responses: tuple[str, ...], Y: Array) -> Objective:
+    def fit(cls, goal: Goal, responses: tuple[str, ...], Y: Array, *, place: int = 0) -> Objective:
         """With the scales of the readings Y of shape (n, m)."""
-        n = len(goal.constraints)
-        plain = cls(goal, responses, 0.0, 1.0, (1.0,) * n)
+        sizes = cls.margins_of(goal, responses, Y)
+        plain = cls(goal, responses, 0.0, 1.0, sizes, place)
         center, scale = _center_and_scale(plain._raw(Y, lib=np))
-        return cls(goal, responses, center, scale, tuple(_size(plain._raw_margin(k, Y, lib=np)) for k in range(n)))
+        return cls(goal, responses, center, scale, sizes, place)
+
+    @staticmethod
+    def margins_of(goal: Goal, responses: tuple[str, ...], Y: Array) -> tuple[float, ...]:
+        """The usual size of each outcome margin over the readings Y (n, m)."""
+        plain = Objective(goal, responses, 0.0, 1.0, (1.0,) * len(goal.constraints))
+        return tuple(_size(plain._raw_margin(k, Y, lib=np)) for k in range(len(goal.constraints)))
+
+    @property
+    def aim(self) -> Aim:
+        """What it is of."""
+        return self.goal.aims[self.place]
 
     def values(self, Y: Any, *, lib: Any) -> Any:
         """The scaled objective (...)."""
@@ -73,7 +86,7 @@ class Objective:
 
     def _raw(self, Y: Any, *, lib: Any) -> Any:
         with np.errstate(all="ignore"):
-            return self.goal.objective(self._named(Y), lib=lib) + 0.0 * Y[..., 0]
+            return self.aim.objective(self._named(Y), lib=lib) + 0.0 * Y[..., 0]
 
     def _raw_margin(self, k: int, Y: Any, *, lib: Any) -> Any:
         with np.errstate(all="ignore"):

@@ -9,9 +9,11 @@ Laws:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from ..belief.success import Success
 from ..errors import BeliefError
@@ -61,20 +63,19 @@ class Barred:
         """Nearer to a failure than to a reading: the edge of what works is halved, not crept along from outside."""
         if not len(self.failed):
             return np.zeros(len(X), dtype=bool)
-        to_failed = _distances(X, self.failed).min(axis=1)
-        to_read = _distances(X, self.read).min(axis=1) if len(self.read) else np.inf
+        to_failed = cKDTree(self.failed).query(X, p=np.inf)[0]
+        to_read = self._tree.query(X, p=np.inf)[0] if len(self.read) else np.inf
         return (to_failed <= NEAR) & (to_failed <= to_read)
 
     def _is_crowded(self, X: Array) -> Any:
         if self.n_crowd is None or not len(self.read):
             return np.zeros(len(X), dtype=bool)
-        return (_distances(X, self.read) <= NEAR).sum(axis=1) >= self.n_crowd
+        return self._tree.query_ball_point(X, NEAR, p=np.inf, return_length=True) >= self.n_crowd
 
-
-def _distances(X: Array, others: Array) -> Array:
-    """(n, k): the largest difference in any column."""
-    distances: Array = np.abs(X[:, None] - others).max(axis=-1)
-    return distances
+    @cached_property
+    def _tree(self) -> Any:
+        """Of what was read: distances to tens of thousands of readings fill no memory."""
+        return cKDTree(self.read)
 
 
 def is_hopeless(success: Success | None, X: Array) -> Any:
@@ -85,8 +86,11 @@ def is_hopeless(success: Success | None, X: Array) -> Any:
 def usable(space: Space, X: Array) -> Array:
     """The rows that are finite, within the cube and feasible, guards' limits and forbidden regions among it."""
     with np.errstate(invalid="ignore"):
-        kept = X[(np.isfinite(X) & (X >= -EDGE) & (X <= 1.0 + EDGE)).all(axis=1)]
-    return kept[space.is_feasible(kept)] if space.is_cut else kept
+        low, high = np.array(space.bounds).T  # a context lies where it was measured, perhaps beyond the cube
+        is_within = (np.minimum(low, 0.0) - EDGE <= X) & (np.maximum(high, 1.0) + EDGE >= X)
+        kept = X[(np.isfinite(X) & is_within).all(axis=1)]
+    found: Array = kept[space.is_feasible(kept)] if space.is_cut else kept
+    return found
 
 
 def fault_of(row: Array, evidence: Evidence, source: str) -> str:

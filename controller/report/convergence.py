@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 Marks = list[tuple[float, float]]  # spent, objective
 
 
-def convergence(study: Study) -> Html:
+def convergence(study: Study) -> Html | None:
     """Each reading where its cost ended, and the line of the best so far."""
     story = study.story
+    if story.declared.goal.kind != "optimise":
+        return None
     if not any(t.is_read or t.status == "failed" for t in (story.trials[n] for n in story.answered)):
         return note("Nothing was read yet.")
     resource = story.declared.main_resource
@@ -77,9 +79,7 @@ def _best_line(story: Story, resource: str) -> Marks:
 
 
 def _objective_label(story: Story) -> str:
-    goal = story.declared.goal
-    text = goal.expression.text if goal.aim != "target" else f"|{goal.expression.text} − {goal.value:g}|"
-    return labelled(text, story.declared.objective_unit)
+    return labelled(story.declared.goal.aim.label, story.declared.objective_unit)
 
 
 def _caption(story: Story) -> str:

@@ -42,8 +42,7 @@ def _outcome(story: Story, t: TrialStory) -> Child:
         return el("span", _status_words(t), cls="alarm" if is_alarming else "what")
     scores = [(r, s) for r in story.declared.responses if (s := t.scored(r)) is not None]
     worst = max(scores, key=lambda pair: abs(pair[1].z), default=None)
-    x = story.objective(t.reading.values)
-    parts: list[Child] = ["" if x is None else number(x)]
+    parts: list[Child] = [", ".join(map(number, story.objectives(t.reading.values)))]
     if worst is not None:
         z = worst[1].z
         parts.append(el("span", f"  z {z:+.1f}", cls="calm" if abs(z) < 2 else "odd" if abs(z) < 3 else "alarm"))

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ..aim import Aim
 from ..errors import CampaignError, LedgerError
-from ..expressions import Constraint
 from ..goal import Goal
 from ..records import Amended, AnyEvent, Started
 from ..space import Space
@@ -92,13 +92,19 @@ class Declaration:
         """None where this closedloop cannot read it."""
         from pydantic import TypeAdapter
 
+        from ..candidate_table import Candidates
+        from ..declared_space import space_of
+        from ..mixtures import Mixture
         from ..parameters import Parameter
         from ..units import trusted
 
         try:
             with trusted():
                 parameters = TypeAdapter(dict[str, Parameter]).validate_python(self.raw["parameters"])
-            return Space(parameters, tuple(Constraint(text) for text in self.raw.get("constraints", ())))
+            mixtures = {k: Mixture(**m) for k, m in (self.raw.get("mixtures") or {}).items()}
+            table = self.raw.get("candidates")
+            candidates = None if table is None else Candidates(**table)
+            return space_of(parameters, self.raw.get("constraints", ()), mixtures=mixtures, candidates=candidates)
         except ValueError:
             return None
 
@@ -114,8 +120,20 @@ class Declaration:
 
     @cached_property
     def objective_unit(self) -> str:
-        """The unit of the goal's expression, known where it is one response."""
-        return self.responses.get(self.goal.expression.text.strip(), "")
+        """The unit of the goal's one expression, known where it is one response."""
+        return self.unit_of(self.goal.aim) if self.goal.kind == "optimise" else ""
+
+    def unit_of(self, aim: Aim) -> str:
+        """The unit of an objective, known where it is one response."""
+        return self.responses.get(aim.text.strip(), "")
+
+    @cached_property
+    def stop_words(self) -> str:
+        """When it is to stop beside its budget; empty where nothing is declared."""
+        from ..stop import Stop
+
+        text = self.raw.get("stop")
+        return Stop(text).words() if text else ""
 
     @cached_property
     def main_resource(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..calibration import calibration, second_half
 from .counts import others_words
 from .markup import Child, Html, el, join, table
+from .outcome import knowledge_course, knowledge_words
 from .sayings import who
 from .story import Story, TrialStory
 from .study import Study
@@ -42,17 +43,23 @@ def _cards(story: Story) -> list[Html]:
 
 def _best_card(story: Story) -> Html:
     best = story.best
+    if not story.declared.goal.aims:
+        course = knowledge_course(story)
+        value = f"{number(100 * course[1][-1], 2)} %" if course else "–"
+        return _card("left to know", value, knowledge_words(story))
     if best is None or best.reading is None:
         return _card("best", "none yet", f"no reading of {story.declared.target}")
-    goal = story.declared.goal
-    x = story.objective(best.reading.values)
-    text = goal.expression.text
-    if goal.aim == "target":
-        text = f"distance of {text} to {number(goal.value or 0.0)}"
-    unit = el("small", f" {unit_sign(story.declared.objective_unit)}")
+    aims = story.declared.goal.aims
+    found = story.objectives(best.reading.values)
+    texts = [number(x) for x in found] or ["no value"]
+    unit = el("small", f" {unit_sign(story.declared.unit_of(aims[0]))}") if len(aims) == 1 else None
     more = f"trial {best.number}" + ("" if story.is_feasible(best.reading.values) else ", breaks a constraint")
     more += "" if story.declared.has(best.trial.setting) else ", outside the space as it was amended"
-    return _card(f"best {text}", join([number(x) if x is not None else "no value", unit]), more)
+    if story.front and len(aims) > 1:
+        labels = ", ".join(a.label for a in aims)
+        more = f"nearest to the best of {labels}; {plural(len(story.front), 'reading')} on the front"
+    label = f"best {aims[0].label}" if len(aims) == 1 else "compromise"
+    return _card(label, join([" / ".join(texts), *([unit] if unit else [])]), more)
 
 
 def _counts_card(story: Story) -> Html:
@@ -92,7 +99,8 @@ def _ending(story: Story) -> Html:
         pauses = "; ".join(f"by {who(p.by)}: {p.reason}" for p in sorted(story.pauses.values(), key=lambda p: p.seq))
         return el("p", el("strong", "Paused"), f" after {took}, {pauses}.")
     running = f", with {plural(len(story.running), 'trial')} in flight" if story.running else ""
-    return el("p", el("strong", "Not over"), f": {plural(story.seq, 'event')} in {took}{running}.")
+    stops = f"; stops when {story.declared.stop_words}" if story.declared.stop_words else ""
+    return el("p", el("strong", "Not over"), f": {plural(story.seq, 'event')} in {took}{running}{stops}.")
 
 
 def _best(story: Story) -> Html | None:

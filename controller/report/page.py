@@ -10,7 +10,9 @@ from ..ledger.audit import audit
 from .convergence import convergence
 from .decisions import decisions
 from .forecasts import forecasts, trust
+from .front import front
 from .headline import headline
+from .knowledge import knowledge
 from .markup import Html, el
 from .provenance import provenance
 from .slices import discrepancy, slices
@@ -28,6 +30,8 @@ Section = Callable[[Study], Html | None]
 
 SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("convergence", "Convergence", convergence),
+    ("front", "Trade-off", front),
+    ("knowledge", "What is known", knowledge),
     ("forecasts", "Forecast against reading", forecasts),
     ("calibration", "Calibration", trust),
     ("slices", "What is believed", slices),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from ..candidate_table import shortened
 from .markup import Child, Html, details, el, facts, join
 from .study import Study
 
@@ -22,7 +23,7 @@ def provenance(study: Study) -> Html:
         ("last event", story.last.isoformat(timespec="seconds") if story.last else "none"),
         *((name, value) for name, value in story.provenance.items() if name != "seed"),
     ]
-    declaration = json.dumps(dict(story.declared.raw), indent=2, ensure_ascii=False)
+    declaration = json.dumps(shortened(story.declared.raw), indent=2, ensure_ascii=False)
     return join([facts(rows), details("The declaration, as the ledger has it", el("pre", declaration))])
 
 

@@ -92,6 +92,7 @@ def _facts(standing: Standing) -> dict[str, Any]:
         "declared": standing.declared.raw,
         "spent": standing.spent,
         "best": standing.best,
+        "the front": standing.front,
         "counted": (standing.n_answered("instrument"), standing.n_answered("simulator"), standing.n_failed()),
         "open": [standing.in_status(s) for s in OPEN],
         "set aside": [t for t in standing.in_status("invalid") if t.reading],

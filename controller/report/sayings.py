@@ -13,7 +13,9 @@ from ..records import (
     Ending,
     Failed,
     Paused,
+    Preferred,
     Quarantined,
+    Recalled,
     Refused,
     Restored,
     Resumed,
@@ -46,14 +48,28 @@ def saying(event: AnyEvent, *, units: Mapping[str, str], before: Setting | None 
             return f"#{event.trial} by {who(event.by)}" + (f", changed: {', '.join(changed)}" if changed else "")
         case Refused() | Settled() | Quarantined() | Restored() | Acting() | Failed():
             return f"#{event.trial} {_of_trial(event)}".rstrip()
-        case Paused() | Resumed():
-            return f"by {who(event.by)}{_because(event.reason)}"
+        case Paused() | Resumed() | Preferred() | Recalled():
+            return _of_all(event)
         case Ending():
             how = "at once" if event.mode == "abort" else "when what runs has ended"
             return f"by {who(event.by)}, {how}{_because(event.reason)}"
         case Amended():
             return f"by {who(event.by)}, {changes_words(event.changes)}{_because(event.reason)}"
     return ""
+
+
+def recalled_words(recalled: Mapping[str, int]) -> str:
+    """``24 readings of 'monday'``."""
+    return ", ".join(f"{n} reading{'s' * (n != 1)} of {name!r}" for name, n in recalled.items())
+
+
+def _of_all(event: Paused | Resumed | Preferred | Recalled) -> str:
+    """Of the whole campaign."""
+    if isinstance(event, Recalled):
+        return "; ".join([recalled_words({event.name: len(event.readings)}), *event.notes])
+    if isinstance(event, Preferred):
+        return f"#{event.better} rather than #{event.worse}, says {who(event.by)}"
+    return f"by {who(event.by)}{_because(event.reason)}"
 
 
 def who(by: str) -> str:
@@ -63,7 +79,14 @@ def who(by: str) -> str:
 
 def changes_words(changes: Mapping[str, Any]) -> str:
     """``budget.money = 400, parameters.temperature.high = 110``."""
-    return ", ".join(f"{key} = {'nothing' if value is None else value}" for key, value in changes.items())
+    return ", ".join(f"{key} = {changed_words(value)}" for key, value in changes.items())
+
+
+def changed_words(value: Any) -> str:
+    """A value of a declaration; of a table of candidates how long it is."""
+    if isinstance(value, Mapping) and "packed" in value:
+        return f"{value.get('n')} rows of {value.get('source') or 'a table'} ({str(value.get('digest'))[:12]})"
+    return "nothing" if value is None else str(value)
 
 
 def _of_trial(event: Refused | Settled | Quarantined | Restored | Acting | Failed) -> str:

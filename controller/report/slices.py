@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ..belief import Prediction
-    from ..parameters import Parameter
     from ..records import Value
     from ..space import Array
 
@@ -48,7 +47,7 @@ class Slice:
     """One parameter is moved, the others stay."""
 
     name: str
-    parameter: Parameter
+    parameter: Any
     values: list[Value]
     X: Array  # (n, c)
 
@@ -90,7 +89,7 @@ def _guarded(predict: Predict) -> Predict:
 def cut(study: Study, name: str) -> Slice:
     """The slice of one parameter."""
     space = study.campaign.space
-    p = space.parameters[name]
+    p: Any = space.parameters[name]
     if isinstance(p, Categorical):
         values: list[Value] = list(p.choices)
     else:
@@ -98,13 +97,19 @@ def cut(study: Study, name: str) -> Slice:
     return Slice(name, p, values, np.stack([space.encode({**study.centre, name: v}) for v in values]))
 
 
+def drawn_parameters(study: Study) -> list[str]:
+    """Those that take columns of the cube, and have a value at the centre."""
+    return [n for n in study.campaign.space.varied if n in study.centre][:MAX_PARAMETERS]
+
+
 def _draw(study: Study, predict: Predict, *, name: str, with_objective: bool) -> Html | None:
-    cuts = [cut(study, p) for p in list(study.campaign.parameters)[:MAX_PARAMETERS]]
+    cuts = [cut(study, p) for p in drawn_parameters(study)]
     predictions = [predict(c.X) for c in cuts]
     if any(p is None for p in predictions):
         return None
     responses = list(study.campaign.responses)[:MAX_RESPONSES]
-    is_plain = study.campaign.goal.expression.text.strip() in responses
+    goal = study.campaign.goal
+    is_plain = goal.kind != "optimise" or goal.aim.text.strip() in responses
     labels = [*(["objective"] if with_objective and not is_plain else []), *responses]
     height = 0.5 + 1.75 * len(labels)
     shape = {"nrows": len(labels), "ncols": len(cuts), "squeeze": False, "sharex": "col", "sharey": "row"}

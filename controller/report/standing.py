@@ -22,10 +22,11 @@ from ..ledger.digest import Entry, Forgotten
 from ..lifecycle import Status, TrialEvent
 from ..records import Amended, AnyEvent, Ending, Paused, Restored, Started, Stopped
 from .declaration import Declaration
+from .ranking import merit, with_one_more
 from .story import Story, TrialStory
 from .worth import Sums
 
-VERSION = 3  # of the dump; another one is not read
+VERSION = 4  # of the dump; another one is not read
 WINDOW = 100  # answers held in full at least; a reader shows fewer, and an outlier is set aside sooner
 _LOST = ("failed", "invalid")
 
@@ -61,11 +62,13 @@ class Dump(BaseModel):
     last: datetime | None
     spent: dict[str, float]
     pauses: dict[str, Paused]
+    recalled: dict[str, int] = {}
     unsafe: dict[str, str]
     ending: Ending | None
     stopped: Stopped | None
     trials: list[Any]
     best: Any
+    front: list[Any]
     told: list[int]
     answered: list[int]
     answers: dict[int, int]
@@ -89,6 +92,7 @@ class Standing(Story):
         self._n_read: dict[str, int] = {}  # forgotten readings by source
         self._n_lost = 0  # forgotten trials that gave nothing
         self._best: TrialStory | None = None  # of what was forgotten
+        self._front: list[TrialStory] = []  # of what was forgotten
         self._runs: list[tuple[float, int]] = []  # the course of what was forgotten: the best by then, for how long
 
     def tell(self, event: AnyEvent) -> None:
@@ -166,11 +170,13 @@ class Standing(Story):
             last=self.last,
             spent=self.spent,
             pauses=self.pauses,
+            recalled=self.recalled,
             unsafe=self.unsafe,
             ending=self.ending,
             stopped=self.stopped,
             trials=[trials.dump_python(t, mode="json") for t in self.trials.values()],
             best=self._best and trials.dump_python(self._best, mode="json"),
+            front=[trials.dump_python(t, mode="json") for t in self._front],
             told=sorted(self._told),
             answered=self.answered,
             answers=self._answers,
@@ -203,6 +209,7 @@ class Standing(Story):
             found = Dump.model_validate_json(text)
             held = [_trials().validate_python(t) for t in found.trials]
             best = found.best and _trials().validate_python(found.best)
+            front = [_trials().validate_python(t) for t in found.front]
         except ValueError as error:
             raise Forgotten from error
         if found.v != VERSION:
@@ -210,10 +217,11 @@ class Standing(Story):
         made = cls(declared(found.declared), window=window)
         made.declared_seq, made.seq, made.began, made.last = found.declared, found.seq, found.began, found.last
         made.spent, made.pauses, made.ending, made.stopped = found.spent, found.pauses, found.ending, found.stopped
-        made.unsafe = found.unsafe
+        made.unsafe, made.recalled = found.unsafe, found.recalled
         made.trials = {t.number: t for t in held}
         made.answered, made._answers, made._told = found.answered, found.answers, set(found.told)
         made._n_read, made._n_lost, made._best, made._runs = found.n_read, found.n_lost, best, found.runs
+        made._front = front
         made.mark = Mark(Sums.load(found.sums), found.answer)
         made._ranked_anew()
         return made
@@ -241,7 +249,7 @@ class Standing(Story):
         super()._answered(known, time)
 
     def _ranked_anew(self) -> None:
-        self.best, self.course = self._best, []
+        self.best, self.front, self.course = self._best, self._front, []
         for number in self.answered:
             if self.trials[number].is_read:
                 self._rank(self.trials[number])
@@ -257,6 +265,7 @@ class Standing(Story):
             answer = max(answer, self._answers.pop(number))
             if t.is_read:
                 n_ranked += t.trial.source == self.declared.target
+                self._forget_front(t)
                 self._n_read[t.trial.source] = self._n_read.get(t.trial.source, 0) + 1
                 for s in self._scored_of(t):
                     sums.add(s)
@@ -276,6 +285,14 @@ class Standing(Story):
         """Whether a trial is held though it was answered long ago."""
         return False
 
+    def _forget_front(self, t: TrialStory) -> None:
+        """Of a trade-off the front is kept, and while there is none the best reading."""
+        if self.declared.goal.kind != "trade_off" or t.trial.source != self.declared.target:
+            return
+        self._front = with_one_more(self.declared, self._front, t)
+        if not self._front and (self._best is None or merit(self.declared, t) > merit(self.declared, self._best)):
+            self._best = t
+
     def _forget_course(self, n: int) -> None:
         for _, best in self.course[:n]:
             self._best = best
@@ -290,7 +307,8 @@ class Standing(Story):
 def _worth_of(raw: Any) -> tuple[Any, ...]:
     """What a declaration says of the worth of readings."""
     declared = Declaration.of(raw)
-    space = raw["parameters"], raw.get("constraints", [])
+    table = (raw.get("candidates") or {}).get("digest")
+    space = raw["parameters"], raw.get("constraints", []), raw.get("mixtures"), raw.get("predicates"), table
     return raw["goal"], raw["responses"], space, declared.target, list(raw["sources"])
 
 

@@ -5,7 +5,6 @@ Like ``State`` it is what the events add up to, but it needs no NumPy and decide
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -35,6 +34,7 @@ from ..records import (
     Proposed,
     Quarantined,
     Reading,
+    Recalled,
     Refused,
     Restored,
     Resumed,
@@ -44,6 +44,7 @@ from ..records import (
     Trial,
 )
 from .declaration import Declaration, declaration_of
+from .ranking import margin, merit, nearest_to_all, objectives, with_one_more
 from .sayings import saying
 
 
@@ -104,11 +105,13 @@ class Story:
         self.answered: list[int] = []  # numbers in the order of their answers
         self.spent: dict[str, float] = {}
         self.notes: list[tuple[datetime | None, str]] = []
+        self.recalled: dict[str, int] = {}  # how many readings of each earlier campaign, by its name here
         self.pauses: dict[str, Paused] = {}  # by who paused
         self.unsafe: dict[str, str] = {}  # instruments that may not be safe, and what was said of them
         self.ending: Ending | None = None
         self.stopped: Stopped | None = None
         self.best: TrialStory | None = None
+        self.front: list[TrialStory] = []  # of a trade-off: the readings that none dominates, in the order of answers
         self.course: list[tuple[TrialStory, TrialStory]] = []  # each reading of the target, and the best by then
 
     @classmethod
@@ -139,8 +142,8 @@ class Story:
         self.seq, self.last = event.seq, event.time or self.last
         self._note(event)
         match event:
-            case Started():
-                self.began, self.provenance = event.time, event.provenance
+            case Started() | Recalled():
+                self._begun(event)
             case Proposed():
                 number, trial = event.trial.number, event.trial
                 known = TrialStory(trial, event.by, event.time, born(event), proposal=trial, asks=event.asks)
@@ -218,16 +221,17 @@ class Story:
         return [x for _, b in self.course if b.reading and (x := self.objective(b.reading.values)) is not None]
 
     def objective(self, values: Mapping[str, float]) -> float | None:
-        """The goal's expression, or the distance to its value; None where it has no value."""
-        try:
-            x = float(self.declared.goal.in_words(self.declared.goal.objective(values)))
-        except (ArithmeticError, ValueError, KeyError, TypeError):
-            return None
-        return x if math.isfinite(x) else None
+        """The goal's expression, or the distance to its value; None where it has no value, or no single one."""
+        found = self.objectives(values)
+        return found[0] if len(found) == 1 else None
+
+    def objectives(self, values: Mapping[str, float]) -> list[float]:
+        """The same of each objective of the goal; empty where one has no value, and for a goal without objectives."""
+        return objectives(self.declared, values)
 
     def is_feasible(self, values: Mapping[str, float]) -> bool:
         """Whether a reading keeps the outcome constraints."""
-        return self._margin(values) >= 0
+        return margin(self.declared, values) >= 0
 
     def _note(self, event: AnyEvent) -> None:
         """What a reader of the report should know beside the trials themselves."""
@@ -245,6 +249,12 @@ class Story:
                 text = f"{event.kind} {words}" if words else ""
         if text:
             self.notes.append((event.time, text))
+
+    def _begun(self, event: Started | Recalled) -> None:
+        if isinstance(event, Started):
+            self.began, self.provenance = event.time, event.provenance
+        else:
+            self.recalled = {**self.recalled, event.name: len(event.readings)}
 
     def _observed(self, event: Observed) -> None:
         known = self._next(event)
@@ -313,33 +323,25 @@ class Story:
         self.answered.append(known.number)
 
     def _rank(self, known: TrialStory) -> None:
-        if known.trial.source == self.declared.target:
-            if self.best is None or self._merit(known) > self._merit(self.best):
-                self.best = known
+        goal = self.declared.goal
+        if known.trial.source != self.declared.target or not goal.aims:
+            return
+        if goal.kind == "trade_off":
+            self.front = with_one_more(self.declared, self.front, known)
+            if self.front:
+                self.best = nearest_to_all(self.declared, self.front)
+                return
+        if self.best is None or merit(self.declared, known) > merit(self.declared, self.best):
+            self.best = known
+        if goal.kind == "optimise":
             self.course.append((known, self.best))
 
     def _ranked_anew(self) -> None:
         """The goal or a reading's worth changed."""
-        self.best, self.course = None, []
+        self.best, self.front, self.course = None, [], []
         for number in self.answered:
             if self.trials[number].is_read:
                 self._rank(self.trials[number])
-
-    def _merit(self, t: TrialStory) -> tuple[bool, bool, float, int]:
-        """The larger the better; of two readings alike the older trial's."""
-        values = t.reading.values if t.reading else {}
-        is_inside, margin = self.declared.has(t.trial.setting), self._margin(values)
-        if margin < 0:
-            return is_inside, False, margin, -t.number
-        x = self.objective(values)
-        sign = 1.0 if self.declared.goal.aim == "maximize" else -1.0
-        return is_inside, True, -math.inf if x is None else sign * x, -t.number
-
-    def _margin(self, values: Mapping[str, float]) -> float:
-        try:
-            return min((float(m) for m in self.declared.goal.margins(values)), default=0.0)
-        except (ArithmeticError, ValueError, KeyError, TypeError):
-            return -math.inf
 
 
 def read_events(path: str | Path, campaign: str | None = None) -> list[AnyEvent]:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from ..goal import Goal
 from ..records import Value
@@ -59,11 +60,27 @@ def setting_words(setting: Mapping[str, Value], units: Mapping[str, str]) -> str
     return printable(", ".join(f"{k} {with_unit(value_words(v), units.get(k, ''))}" for k, v in setting.items()))
 
 
+def kind_words(parameter: Any) -> str:
+    """The kind of a parameter, and what else is to be known of it: ``continuous, context``."""
+    parts = [parameter.kind]
+    parts += ["context"] if getattr(parameter, "context", False) else []
+    names = getattr(parameter, "descriptor_names", ())
+    parts += [f"by {', '.join(names)}"] if names else []
+    parts += [f"when {parameter.when}"] if getattr(parameter, "when", None) else []
+    return printable(", ".join(parts))
+
+
+def mixture_words(mixture: Any) -> str:
+    """``water + ethanol + dmso = 1, 1 to 2 components, each at least 5 %``."""
+    words = f"{' + '.join(mixture.of)} = {number(mixture.total)}"
+    if mixture.most < len(mixture.of) or mixture.min_components > 1:
+        words += f", {mixture.min_components} to {mixture.most} components"
+    return printable(words + (f", each at least {100 * mixture.min_share:g} %" if mixture.min_share else ""))
+
+
 def goal_words(goal: Goal) -> str:
     """``maximize yield subject to byproduct <= 5``."""
-    aim = f"{'reach' if goal.aim == 'target' else goal.aim} {goal.expression.text}"
-    value = f" = {number(goal.value)}" if goal.value is not None else ""
-    return printable(f"{aim}{value}" + (f" subject to {', '.join(goal.subject_to)}" if goal.subject_to else ""))
+    return printable(goal.words)
 
 
 def duration(seconds: float) -> str:

@@ -313,6 +313,7 @@ def test_every_kind_of_event_has_its_line(folder):
     trial = Trial(number=1, source="s", setting={"x": 1.0})
     told = [
         Started(campaign=declared),
+        records.Recalled(name="monday", campaign="old", readings=()),
         Proposed(trial=trial, asks="dear"),
         records.Approved(trial=1, by="ann", setting={"x": 2.0}),
         Acting(trial=1, attempt=2),
@@ -328,6 +329,7 @@ def test_every_kind_of_event_has_its_line(folder):
         Proposed(trial=trial.model_copy(update={"number": 2})),
         records.Refused(trial=2, by="guard of 's'", reason="x too high", rule="x > 1"),
         records.Ending(by="ann", mode="abort", reason="smell"),
+        records.Preferred(better=2, worse=1, by="ann"),
         records.Noted(text="a note"),
         records.Stopped(reason="aborted by ann"),
     ]
@@ -342,7 +344,8 @@ def test_every_kind_of_event_has_its_line(folder):
     assert {type(e) for e in told} == set(get_args(get_args(records.AnyEvent)[0]))
     text = "\n".join(lines)
     for words in ("x 1 → 2", "attempt 2", "silence", "no memory", "by the agent: odd", "fine", "by the breaker: pump",
-                  "budget.money = 5", "by the guard of 's'", "x > 1", "at once: smell", "a note"):  # fmt: skip
+                  "budget.money = 5", "by the guard of 's'", "x > 1", "at once: smell", "#2 rather than #1, says ann",
+                  "a note"):  # fmt: skip
         assert words in text, words
     assert all("\n" not in line for line in lines)
     assert len(story.notes) >= 9

@@ -9,7 +9,7 @@ import torch
 from closedloop.controller.belief.evidence import Evidence, Observations
 from closedloop.controller.belief.surrogate import Surrogate
 from closedloop.controller.campaign import Campaign
-from closedloop.controller.design import logei
+from closedloop.controller.design import logei, searching
 from closedloop.controller.design.ascent import ascend
 from closedloop.controller.design.candidates import discrete_neighbours, is_among, raw_candidates
 from closedloop.controller.design.initial import spread_settings
@@ -96,10 +96,10 @@ def test_a_failure_is_told_and_ends_in_a_valid_setting(monkeypatch: pytest.Monke
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("cholesky went wrong")
 
-    monkeypatch.setattr(logei, "ascend", broken)
+    monkeypatch.setattr(searching, "climb", broken)
     found = search(campaign())
     assert "cholesky" in found.note and "screened" in found.note and np.isfinite(found.log_values[0])
-    monkeypatch.setattr(logei, "Acquisition", broken)
+    monkeypatch.setattr(logei, "AnalyticAcquisition", broken)
     found = search(campaign())
     assert "Sobol" in found.note and found.X.shape == (1, 3)
 
