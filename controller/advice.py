@@ -28,7 +28,7 @@ class Advice:
 
 def advise(state: State) -> list[Advice]:
     """The choices for a campaign at one place of its ledger; before its start for one that has none."""
-    return [*_belief(state), *_start(state), *_design(state), *_sources(state), *_warnings(state)]
+    return [*_belief(state), *_start(state), *_design(state), *_sources(state), *cautions(state)]
 
 
 def _belief(state: State) -> Iterator[Advice]:
@@ -133,9 +133,10 @@ def _sources(state: State) -> Iterator[Advice]:
         )
 
 
-def _warnings(state: State) -> Iterator[Advice]:
+def cautions(state: State) -> Iterator[Advice]:
+    """What the author of a campaign may want to know before it begins."""
     c = state.campaign
-    n, d = n_affordable(c), c.space.n_set
+    n, d = c.n_affordable(c.target), c.space.n_set
     if c.goal.kind in ("optimise", "trade_off") and n < FEW_PER_PARAMETER * d:
         yield Advice(
             "warning",
@@ -145,9 +146,3 @@ def _warnings(state: State) -> Iterator[Advice]:
         )
     if d > MANY_PARAMETERS:
         yield Advice("note", f"{d} parameters", "lengthscales are believed to grow with their number, so most may idle")
-
-
-def n_affordable(c: Campaign) -> int:
-    """How many trials of the target the whole budget holds."""
-    cost = c.cost_of(c.target)
-    return int(min(limit / cost[r] for r, limit in c.budget_amounts.items() if cost.get(r, 0.0) > 0))

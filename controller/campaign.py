@@ -158,6 +158,11 @@ class Campaign(Declared):
         spec = self.sources[source]
         return {"trials": 1.0, **{name: amount_of(name, amount) for name, amount in (spec.cost or {}).items()}}
 
+    def n_affordable(self, source: str) -> int:
+        """How many trials of a source the whole budget holds, at the declared cost."""
+        cost = self.cost_of(source)
+        return int(min((b / cost[r] for r, b in self.budget_amounts.items() if cost.get(r, 0.0) > 0), default=10**9))
+
     @property
     def instruments(self) -> tuple[str, ...]:
         """Names of the sources that act on the world."""

@@ -38,9 +38,11 @@ def learned_costs(state: State) -> dict[str, dict[str, CostModel]]:
 def _kept(state: State, source: str) -> dict[str, CostModel]:
     """The models, kept beside the readings that they were learned from: these change once a trial, a state oftener."""
     kept: dict[str, dict[str, CostModel]] = state.readings[source].__dict__.setdefault("_costs", {})
-    if source not in kept:
-        kept[source] = _models(state, source)
-    return kept[source]
+    campaign = state.campaign
+    declared = repr((campaign.cost_of(source), sorted(campaign.budget_amounts), campaign.sources[source].switching))
+    if declared not in kept:  # an amendment may change what is declared, and leaves the readings as they are
+        kept[declared] = _models(state, source)
+    return kept[declared]
 
 
 def _models(state: State, source: str) -> dict[str, CostModel]:

@@ -198,7 +198,8 @@ def n_initial(state: State, source: str) -> int:
         return _n_initial_elsewhere(state, source)
     is_informed = any(state.n_readings(s) for s in campaign.sources if s != source)
     is_informed = is_informed or bool(set(campaign.warm_start) - set(_ignored(state)))
-    return campaign.n_initial or (N_INFORMED if is_informed else min(2 * d, MAX_INITIAL))
+    most = max(campaign.n_affordable(source) // 2, 1)  # the other half is for what was learned
+    return campaign.n_initial or min(most, N_INFORMED if is_informed else min(2 * d, MAX_INITIAL))
 
 
 def _ignored(state: State) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ Law: a predicate is pure. It is asked again whenever a decision is made again, a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,7 +39,7 @@ class Predicate:
 
     target: str
     folder: Path | None = None  # where a relative path starts
-    function: Allows | None = field(default=None, compare=False)
+    function: Allows | None = None  # two that bear one name are not the same: a notebook may define it again
 
     def allows(self, setting: Setting) -> bool:
         """Whether it allows a setting.

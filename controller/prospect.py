@@ -164,7 +164,7 @@ def _is_beyond(state: State, known: _Believed, value: float) -> NDArray[np.bool_
 def _without(evidence: Evidence, row: Array) -> Evidence:
     """The evidence without the first reading of the target at a setting; one that was repeated keeps the others."""
     own = evidence.of(evidence.target)
-    out = int(np.abs(own.X_set - row).max(axis=1).argmin())
+    out = int(np.abs(evidence.asked_now(evidence.target) - row).max(axis=1).argmin())
     kept = [k for k in range(len(own)) if k != out]
     left = replace(
         own,
@@ -221,13 +221,17 @@ class _Key:
 
     def __eq__(self, other: object) -> bool:
         one, two = self.state, other.state if isinstance(other, _Key) else None
-        return two is not None and all(
-            a is b
-            for a, b in (
-                (one.campaign, two.campaign),
-                (one.belief_dump, two.belief_dump),
-                (one.readings, two.readings),
+        return (
+            two is not None
+            and all(
+                a is b
+                for a, b in (
+                    (one.campaign, two.campaign),
+                    (one.belief_dump, two.belief_dump),
+                    (one.readings, two.readings),
+                )
             )
+            and one.context == two.context
         )
 
     def __hash__(self) -> int:
@@ -241,10 +245,9 @@ def _believed(key: _Key) -> _Believed | None:
 
     state = key.state
     evidence = state.evidence
-    X = evidence.of(evidence.target).X_set
-    X = np.unique(usable(evidence.space_of(evidence.target), X), axis=0)
-    found = _at(state, X, N_FEW)
-    if found is None or not len(X):
+    X = np.unique(usable(evidence.space_of(evidence.target), evidence.asked_now(evidence.target)), axis=0)
+    found = _at(state, X, N_FEW) if len(X) else None
+    if found is None:
         return None
     with np.errstate(invalid="ignore"):
         merit = np.where(found.is_feasible & np.isfinite(found.objective), found.objective, -np.inf).max(axis=1)

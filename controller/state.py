@@ -153,7 +153,10 @@ class State:
                 at = {**known.trial.setting, **known.reading.achieved}
                 found = {n: at[n] for n in names if n in at}
                 break
-        return {**found, **self.clock_at(self.time), **self.given}
+        found = {**found, **self.clock_at(self.time), **self.given}
+        # as it would be written down: a replay has it from the trial's setting
+        varied = self.campaign.space.varied
+        return {n: varied[n].decode(varied[n].encode(value)) for n, value in found.items()}
 
     def clock_at(self, time: datetime | None) -> dict[str, Value]:
         """What the campaign's clocks show at a time of the ledger; empty where there is none."""

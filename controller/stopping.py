@@ -184,7 +184,10 @@ def _gain_below_cost(term: GainBelowCost, state: State, proposed: Proposed | Non
     campaign, found = state.campaign, promises(state, proposed, term.n)
     resource = term.resource or main_resource(campaign.budget_amounts)
     price = {s: usual_cost(state, s).get(resource, 0.0) for s in campaign.sources}
-    if len(found) < term.n or any(term.worth * g >= price[s] for p in found for s, g in p.gains.items()):
+    paid = [
+        (g, price[s]) for p in found for s, g in p.gains.items() if price.get(s, 0.0) > 0
+    ]  # what is free is no reason
+    if len(found) < term.n or any(term.worth * g >= cost for g, cost in paid):
         return None
     best = max(found[-1].gains, key=lambda s: found[-1].gains[s])
     gain = found[-1].gains[best]

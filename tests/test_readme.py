@@ -79,6 +79,58 @@ def test_the_campaign_file_is_one(tmp_path: Path) -> None:
     assert campaign.cost_of("line") == {"trials": 1, "money": 10, "time": 1200}
 
 
+REST = {
+    "name": "name: f\n",
+    "parameters": "parameters: {x: {low: 0, high: 1}, pressure: {low: 1, high: 3}}\n",
+    "responses": "responses: [y]\n",
+    "sources": "sources: {lab: {instrument: manual, cost: {money: 1}}}\n",
+    "goal": "goal: {maximize: y}\n",
+    "budget": "budget: {money: 60}\n",
+}
+PARTS = {
+    "parameters": "mixtures",
+    "stop": "stop",
+    "warm_start": "warm_start",
+    "method": "method",
+    "designer": "designer",
+}
+
+
+@pytest.mark.parametrize("first", PARTS)
+def test_the_parts_of_a_campaign_are_taken(first: str, tmp_path: Path) -> None:
+    (part,) = [b for b in blocks("yaml") if b.startswith(f"{first}:")]
+    (tmp_path / "solvents.csv").write_text("solvent,dielectric\nwater,80.1\nethanol,24.5\ntoluene,2.4\n")
+    (tmp_path / "rules.py").write_text(
+        "import closedloop as cl\n@cl.predicate\ndef is_allowed(setting):\n    return setting['acid'] != setting['base']\n"
+    )
+    (tmp_path / "c.yaml").write_text("".join(v for k, v in REST.items() if f"\n{k}:" not in f"\n{part}") + part)
+    campaign = read_campaign(tmp_path / "c.yaml", allow_code=True)
+    assert PARTS[first] in campaign.model_dump(exclude_defaults=True)
+    if first == "designer":
+        pytest.importorskip("xopt", reason="xopt is not installed")
+    campaign.resolve()
+
+
+def goals() -> list[str]:
+    table = README.partition("## What is wanted")[2].partition("## When it stops")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `{")]
+    return [g for row in rows for g in re.findall(r"`({.*?})`", row)]
+
+
+@pytest.mark.parametrize("goal", goals())
+def test_a_goal_of_the_table_is_taken(goal: str, tmp_path: Path) -> None:
+    responses = "responses: [y, ph, yield, purity, price, hue, gloss]\n"
+    (tmp_path / "c.yaml").write_text("".join({**REST, "responses": responses, "goal": f"goal: {goal}\n"}.values()))
+    assert read_campaign(tmp_path / "c.yaml").goal.words
+
+
+def test_the_rules_to_stop_are_those_of_the_code() -> None:
+    from closedloop.controller.stop import RULES
+
+    table = README.partition("## When it stops")[2].partition("## What is known already")[0]
+    assert set(re.findall(r"`(\w+)\(", table)) - {"cl"} >= set(RULES)
+
+
 def test_the_commands_exist() -> None:
     from typer.main import get_command
 

@@ -44,9 +44,11 @@ def check(
     as_json: options.AsJson = False,
 ) -> None:
     """Check all that 'run' checks before it starts anything, and try the simulators; touches no instrument."""
+    from ..advice import cautions
     from ..campaign_file import find_campaign, read_campaign
     from ..ready import check_ready
     from ..recalling import recalled
+    from ..state import State
 
     warnings.simplefilter("ignore")
     campaign = read_campaign(find_campaign(file), allow_code=allow_code).resolve()
@@ -62,6 +64,8 @@ def check(
     if failed:
         raise SourceError(f"simulator {failed[0].source!r} failed at {failed[0].setting}: {failed[0].message}")
     if not as_json:
+        for note in cautions(State(campaign)):
+            say(f"note: {note.choice}; {note.why}")
         say(f"{campaign.name}: good; start it with: closedloop run {file}")
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 N_DRAWS = 16
 MAX_KNOWN = 40  # settings whose samples are taken as known
 NOISY = 0.01  # of the objective's spread: an incumbent known better than this is taken at its mean
+FAR = 1e3  # of the readings' range
 LINEAR = 1e-9  # departure from a plane, of the objective's spread
 HARDLY = 0.1  # probability of being feasible of the best setting, below which feasibility is searched for first
 LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -43,7 +44,8 @@ class Plane:
         """The plane that f, from (n, m) to (n,), is over the range of the readings Y (n, m); None where it is none."""
         centre, size = Y.mean(axis=0), np.maximum(np.ptp(Y, axis=0), 1e-300)
         m = Y.shape[1]
-        probes = np.concatenate([np.zeros((1, m)), np.eye(m), -2.0 * np.eye(m), _corners(m)])
+        near = [np.zeros((1, m)), np.eye(m), -2.0 * np.eye(m), _corners(m)]
+        probes = np.concatenate([*near, FAR * np.eye(m), -FAR * np.eye(m)])  # a bend may lie beyond the readings
         values = f(centre + size * probes)  # type: ignore[operator]
         if not np.isfinite(values).all():
             return None
@@ -68,6 +70,8 @@ def planes_of(objective: Objective, Y: Array) -> tuple[Plane, ...] | None:
         objective: the goal.
         Y: (n, m) readings, over whose range they are tried.
     """
+    if objective.aim.way not in ("maximize", "minimize"):
+        return None
     found = [Plane.through(lambda y: objective.values(y, lib=np), Y)]
     for k in range(len(objective.margin_scales)):
         found.append(Plane.through(lambda y, k=k: objective.margin(k, y, lib=np), Y))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from ..belief.failures import as_belief_errors
 from ..belief.standardised import tamed
 from ..errors import BeliefError
 from ..records import Setting
@@ -45,25 +46,30 @@ def recommended(belief: Decider, evidence: Evidence, campaign: Campaign) -> Reco
     """The best setting by the belief; None where no single one is sought, and where the belief cannot say."""
     if campaign.goal.kind not in ("optimise", "prefer"):
         return None
-    target = evidence.target
     try:
-        s = situation_of(belief, tamed(evidence), campaign, np.random.default_rng(campaign.seed))
-        X = np.concatenate([o.X_set for o in evidence.observations.values() if len(o)])
-        X = distinct(usable(s.space, X))
-        X = X[~is_hopeless(s.success, X)]
-        if not len(X):
-            return None
-        if campaign.goal.kind == "prefer" and not len(places_of(s)):
-            return None  # nobody said yet what is liked
-        strategy = cast("Recommender", strategy_of(s))
-        worth = strategy.worth(X)
-        row: Array = X[[int(worth.argmax())]]
-        mean, sd = moments(s.model, row)
-        feasible = strategy.feasibility(mean, sd)
-    except (BeliefError, ArithmeticError, ValueError, RuntimeError):
+        return _recommended(belief, evidence, campaign)
+    except BeliefError:
         return None
+
+
+@as_belief_errors("the recommendation")
+def _recommended(belief: Decider, evidence: Evidence, campaign: Campaign) -> Recommended | None:
+    target = evidence.target
+    s = situation_of(belief, tamed(evidence), campaign, np.random.default_rng(campaign.seed))
+    X = s.space.at_context(np.concatenate([o.X_set for o in evidence.observations.values() if len(o)]))
+    X = distinct(usable(s.space, X))
+    X = X[~is_hopeless(s.success, X)]
+    if not len(X):
+        return None
+    if campaign.goal.kind == "prefer" and not len(places_of(s)):
+        return None  # nobody said yet what is liked
+    strategy = cast("Recommender", strategy_of(s))
+    worth = strategy.worth(X)
+    row: Array = X[[int(worth.argmax())]]
+    mean, sd = moments(s.model, row)
+    feasible = strategy.feasibility(mean, sd)
     own = evidence.of(target)
-    is_same = np.abs(own.X_set - row).max(axis=1, initial=0.0) < 1e-9
+    is_same = np.abs(evidence.asked_now(target) - row).max(axis=1, initial=0.0) < 1e-9
     return Recommended(
         setting=campaign.space.decode(row[0]),
         mean=dict(zip(s.names, mean[0].tolist(), strict=True)),
