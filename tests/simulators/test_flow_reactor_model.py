@@ -140,11 +140,11 @@ def test_64_members_are_quick(n_settings, limit_s):
     unknowns = draws(64, rng)
 
     def seconds():
-        begun = time.perf_counter()
+        begun = time.process_time()
         FlowReactor().simulate(setting, unknowns)
-        return time.perf_counter() - begun
+        return time.process_time() - begun
 
-    assert min(seconds() for _ in range(7)) < limit_s  # the best of a few: the machine is shared
+    assert min(seconds() for _ in range(7)) < limit_s  # of the processor, the best of a few: the machine is shared
 
 
 def test_the_priors_are_wrong_but_honest():
