@@ -12,9 +12,11 @@ from .expressions import Constraint, Expression
 from .parameters import Continuous
 
 if TYPE_CHECKING:
+    from .aim import Aim
     from .campaign import Campaign
     from .goal import Goal
 
+LINE = (0.0, 0.011, 0.37, 1.3, 2.9, 11.7, 47.3, 310.0, 2900.0)  # along which poles are looked for
 TRIED = (0.37, -1.3, 2.9, 11.7, -47.3, 0.011)  # values of responses that an expression is tried on
 
 
@@ -42,29 +44,87 @@ def _says_something(goal: Goal) -> None:
     for aim in goal.aims:
         if not aim.expression.names:
             raise ValueError(f"goal: {aim.text!r} names no response, so nothing can improve it")
-        values = _tried(aim.expression)
+        values, is_beyond = _tried(aim.expression)
         if not values:
             raise ValueError(f"goal: {aim.text!r} has no finite value at any reading that was tried; correct it")
+        if _is_constant(values) and is_beyond:
+            raise ValueError(
+                f"goal: {aim.text!r} has no usable finite value: at the readings that were tried it is {values[0]:g} "
+                "or more than a number can hold; use a smaller power, or the logarithm"
+            )
         if _is_constant(values):
             raise ValueError(f"goal: {aim.text!r} is always {values[0]:g}, so nothing can improve it; correct it")
+        if aim.way in ("maximize", "minimize") and (pole := _pole(aim)):
+            name, x, value = pole
+            raise ValueError(
+                f"goal: {aim.words} has no best value: it divides by what can be 0, so that {name} = {x:.10g} already "
+                f"gives {value:.3g}; keep the divisor away from 0, such as a / max(b, 0.01) instead of a / b"
+            )
     for where, conditions in (("goal.map", goal.conditions), ("goal.subject_to", goal.constraints)):
         for condition in conditions:
             if not condition.names:
                 raise ValueError(f"{where}: {condition.text!r} names no response; leave it out")
 
 
-def _tried(expression: Expression) -> list[float]:
-    """Its finite values at readings that tell expressions apart."""
-    names, found = sorted(expression.names), []
+def _tried(expression: Expression) -> tuple[list[float], bool]:
+    """Its finite values at readings that tell expressions apart; whether at some it is beyond what a number holds."""
+    names, found, is_beyond = sorted(expression.names), [], False
     for k in range(len(TRIED)):
         values = {name: TRIED[(k + 2 * j) % len(TRIED)] * (1 + 0.1 * j) for j, name in enumerate(names)}
         for sign in (1.0, -1.0):
             try:
                 x = expression.evaluate({n: sign * v for n, v in values.items()})
-            except (ArithmeticError, ValueError):
+            except (ArithmeticError, ValueError) as error:
+                is_beyond |= isinstance(error, OverflowError)
                 continue
             if isinstance(x, int | float) and math.isfinite(x):
                 found.append(float(x))
+    return found, is_beyond
+
+
+def _pole(aim: Aim) -> tuple[str, float, float] | None:
+    """A reading >= 0 beside which the objective grows without bound: a response, its value, the expression there.
+
+    One is found only where it is seen to grow: a divisor that might be 0 refuses nothing.
+    """
+    names = sorted(aim.expression.names)
+    for k, name in itertools.product(range(3), names):
+        base = {n: TRIED[(k + 2 * j) % len(TRIED)] for j, n in enumerate(names)}
+        base = {n: abs(v) for n, v in base.items()}
+        for x in _zeros(aim.expression, base, name):
+            for side in (1.0, -1.0):
+                near = [{**base, name: x + side * h * max(1.0, x)} for h in (1e-3, 1e-5, 1e-7)]
+                values = [_value(aim, reading) for reading in near]
+                if near[0][name] >= 0 and 0 < 3 * values[0] < values[1] and 3 * values[1] < values[2]:
+                    return name, near[2][name], aim.in_words(values[2])
+    return None
+
+
+def _value(aim: Aim, reading: dict[str, float]) -> float:
+    try:
+        x = aim.objective(reading)
+    except (ArithmeticError, ValueError):
+        return math.nan
+    return float(x) if isinstance(x, int | float) else math.nan
+
+
+def _zeros(expression: Expression, base: dict[str, float], name: str) -> list[float]:
+    """Values of one response, along a line of readings >= 0, at which something is divided by 0."""
+
+    def divisors(x: float) -> list[float]:
+        return expression.divisors({**base, name: x})
+
+    found = []
+    for low, high in itertools.pairwise(LINE):
+        for j, (a, b) in enumerate(zip(divisors(low), divisors(high), strict=True)):
+            if a == 0:
+                found.append(low)
+            if a * b < 0:
+                left, right = low, high
+                for _ in range(60):
+                    middle = (left + right) / 2
+                    left, right = (middle, right) if divisors(middle)[j] * a > 0 else (left, middle)
+                found.append(right)
     return found
 
 
@@ -86,7 +146,16 @@ def _contradicts_nothing(goal: Goal) -> None:
     for where, conditions in (("goal.map", goal.conditions), ("goal.subject_to", goal.constraints)):
         bounds = [(c, b) for c in conditions if (b := _bound(c)) is not None]
         for (one, (name, low, high)), (other, (name2, low2, high2)) in itertools.combinations(bounds, 2):
-            if name == name2 and max(low, low2) > min(high, high2):
+            if name != name2:
+                continue
+            edge = max(low, low2) + 0.0  # no -0
+            if math.isclose(edge, min(high, high2), rel_tol=1e-9):
+                raise ValueError(
+                    f"{where}: {one.text!r} and {other.text!r} leave {name} the one value {edge:g}, which a "
+                    "reading never has to the last digit; leave it a range, or make it the goal: "
+                    f"{{target: {name}, value: {edge:g}}}"
+                )
+            if max(low, low2) > min(high, high2):
                 raise ValueError(
                     f"{where}: {one.text!r} and {other.text!r} cannot both hold; loosen one of them or leave it out"
                 )

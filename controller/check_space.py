@@ -14,8 +14,10 @@ from .units import is_trusted
 
 if TYPE_CHECKING:
     from .campaign import Campaign
+    from .space import Space
 
 MAX_COLUMNS = 2000
+N_LOOKED_AT = 256  # settings at which a derived parameter is worked out
 
 
 def numeric_names(parameters: Mapping[str, Any]) -> set[str]:
@@ -72,15 +74,41 @@ def check_feasible(c: Campaign) -> None:
         return
     if space.table is not None:
         raise ValueError(f"candidates: none of the {space.table.n} rows keeps the constraints; loosen one of them")
-    found = smallest_conflict(space)
+    found, is_proved = smallest_conflict(space)
+    if not found and space.derivations:
+        raise ValueError(_without_value(space))
     which = "mixtures" if not c.constraints and c.mixtures else "constraints"
     if len(found) == 1:
+        none = "no setting within the parameters' bounds keeps it"
+        none = none if is_proved else "no setting within the parameters' bounds was found that keeps it"
+        raise ValueError(f"{which} {found[0]!r}: {none}; change it or a bound")
+    if not is_proved:
         raise ValueError(
-            f"{which} {found[0]!r}: no setting within the parameters' bounds keeps it; change it or a bound"
+            f"{which} {', '.join(map(repr, found))}: no setting within the parameters' bounds was found that keeps "
+            "them all, though each of them could be kept without one of the others; loosen one of them or widen a bound"
         )
     raise ValueError(
         f"{which} {', '.join(map(repr, found))}: exclude each other: no setting within the parameters' bounds keeps "
         "them all, and each of them could be kept without one of the others; loosen one of them or widen a bound"
+    )
+
+
+def _without_value(space: Space) -> str:
+    """Of a space that has no settings though nothing is demanded: which derived parameters have no value."""
+    import numpy as np
+
+    from .cube import values_of
+
+    whole = space.bare
+    X = whole.from_quantiles(np.random.default_rng(0).random((N_LOOKED_AT, whole.n_quantiles)))
+    with np.errstate(all="ignore"):
+        values = values_of(whole, X, lib=np)
+    lost = [n for n in space.derivations if not np.isfinite(values[n]).any()]  # those first that others need
+    names = lost[:1] or list(space.derivations)
+    shown = ", ".join(f"{n} = {space.derivations[n].text!r}" for n in names)
+    return (
+        f"parameters.{names[0]}.derived: {shown}: no setting within the parameters' bounds was found where it has a "
+        "finite value; correct it, or the bounds of what it is derived from"
     )
 
 
@@ -114,9 +142,13 @@ def _check_conditions(c: Campaign) -> None:
         if when is None:
             continue
         condition, where = Condition(when), f"parameters.{name}.when: {when!r}"
+        if name not in c.space.conditions:
+            circle = _circle(c, name)
+            raise ValueError(
+                f"{where} leads back to {circle[0]!r} itself ({' needs '.join(circle)}); break the circle: let one of "
+                "them be active always"
+            )
         _known(where, condition.names, parents, "parameter with single values (choices, levels, steps, integers)")
-        if name in condition.names or name not in c.space.conditions:
-            raise ValueError(f"{where} leads back to {name!r} itself; break the circle")
         for parent in condition.ordered:
             if isinstance(c.parameters[parent], Categorical) or _is_labelled(c.parameters[parent]):
                 raise ValueError(
@@ -124,6 +156,18 @@ def _check_conditions(c: Campaign) -> None:
                 )
         for parent, value in condition.compared:
             _check_compared(where, parent, c.parameters[parent], value)
+
+
+def _circle(c: Campaign, name: str) -> list[str]:
+    """The circle of conditions that a parameter waits for; the last name is the first again."""
+    path = [name]
+    while True:
+        needed = Condition(getattr(c.parameters[path[-1]], "when", "")).names
+        # what has no place among the conditions needs another that has none
+        found = min(n for n in needed if getattr(c.parameters.get(n), "when", None) and n not in c.space.conditions)
+        if found in path:
+            return [*path[path.index(found) :], found]
+        path.append(found)
 
 
 def _check_compared(where: str, parent: str, p: Any, value: Any) -> None:
@@ -185,5 +229,5 @@ def check_candidates(c: Campaign) -> None:
 def _known(where: str, used: Iterable[str], known: set[str], what: str) -> None:
     for name in sorted(set(used) - known):
         close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
         raise ValueError(f"{where}: {name!r} is no {what}; {hint}")

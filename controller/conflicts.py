@@ -12,7 +12,7 @@ from .feasible import find_feasible
 from .linear import linear_margin
 from .mixtures import Mixture
 from .predicates import Predicate
-from .programme import known_forms
+from .programme import is_ruled_out, known_forms
 from .space import Space
 
 Demand = Constraint | Equality | Mixture | Predicate
@@ -23,8 +23,8 @@ def is_nowhere(space: Space) -> bool:
     return find_feasible(space, 1) is None
 
 
-def smallest_conflict(space: Space) -> list[str]:
-    """Of a space without settings: demands that exclude each other, none of which could be left out."""
+def smallest_conflict(space: Space) -> tuple[list[str], bool]:
+    """Of a space without settings: demands none of which could be left out, and whether their conflict is proved."""
     parts: list[tuple[str, Callable[[Space, Any], Space], tuple[Demand, ...]]] = [
         ("constraints", lambda s, kept: replace(s, constraints=kept), space.constraints),
         ("equalities", lambda s, kept: replace(s, equalities=kept), space.equalities),
@@ -40,8 +40,8 @@ def smallest_conflict(space: Space) -> list[str]:
     left: list[Demand] = [*space.constraints, *space.equalities, *space.mixtures, *space.predicates]
     words = [d.target if isinstance(d, Predicate) else d.text for d in left]
     if len(left) == 1 and isinstance(left[0], Constraint | Equality):
-        return [words[0] + _reach(space, left[0])]
-    return words
+        words = [words[0] + _reach(space, left[0])]
+    return words, is_ruled_out(space)
 
 
 def _reach(space: Space, demand: Constraint | Equality) -> str:

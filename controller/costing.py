@@ -14,7 +14,7 @@ import numpy as np
 
 from .belief.cost import MIN_COSTS, CostModel
 from .records import Cost, Setting
-from .switching import cost_with_switching, place_of, switching_cost, travel_of
+from .switching import cost_with_switching, switching_cost, travel_of, way_to
 
 if TYPE_CHECKING:
     from .space import Array
@@ -52,7 +52,8 @@ def _models(state: State, source: str) -> dict[str, CostModel]:
     for k, number in enumerate(observations.trials):
         known = state.trials[number]
         reported = known.reading.cost if known.reading is not None else {}
-        way = _way_to(state, source, number) if reported else {}
+        done_before = observations.trials[k - 1] if k else None
+        way = _way_there(state, source, number, done_before) if reported else {}
         for resource, amount in reported.items():
             if resource == "trials" or resource not in state.campaign.budget_amounts:
                 continue
@@ -68,10 +69,13 @@ def _models(state: State, source: str) -> dict[str, CostModel]:
     return models
 
 
-def _way_to(state: State, source: str, number: int) -> Cost:
+def _way_there(state: State, source: str, number: int, done_before: int | None) -> Cost:
     """What the change to the setting of a trial is declared to cost; it is no part of what is learned."""
     if not state.campaign.sources[source].switching:
         return {}
+    if not state.trials[number].is_ours:  # handed out in an order of its own
+        before = None if done_before is None else state.trials[done_before].trial.setting
+        return switching_cost(state.campaign, source, before, state.trials[number].trial.setting)
     before = next(
         (
             t.trial.setting
@@ -91,7 +95,7 @@ def expected_cost(state: State, source: str, setting: Setting) -> Cost:
         return total
     row = state.campaign.space.encode(setting)[None, :]
     learned = {r: float(m.at(row, state.n_readings(source))[0]) for r, m in models.items()}
-    way = switching_cost(state.campaign, source, place_of(state, source), setting)
+    way = way_to(state, source, setting)
     return {**total, **{r: amount + way.get(r, 0.0) for r, amount in learned.items()}}
 
 

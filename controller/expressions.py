@@ -94,6 +94,22 @@ class Expression:
         """Its value; ``values`` hold floats, or arrays of one shape when ``lib`` is NumPy or torch."""
         return _evaluate(self._tree, values, lib)
 
+    def divisors(self, values: Mapping[str, float]) -> list[float]:
+        """What it divides by at some values, NaN where that has none: ``1 / y`` and ``y ** -2`` divide by y."""
+        found = []
+        for node in ast.walk(self._tree):
+            match node:
+                case (
+                    ast.BinOp(op=ast.Div(), right=part)
+                    | ast.BinOp(op=ast.Pow(), left=part, right=ast.UnaryOp(op=ast.USub()))
+                ):
+                    try:
+                        value = _evaluate(part, values, math)
+                    except (ArithmeticError, ValueError):
+                        value = math.nan
+                    found.append(value if isinstance(value, float) else math.nan)
+        return found
+
 
 @dataclass(frozen=True)
 class Equality:

@@ -6,9 +6,11 @@ Sobol 1967; scrambling by Owen 1998. A region too small to be hit is reached by 
 from __future__ import annotations
 
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from .cube import on_surface
+from .diving import dived
 from .programme import is_ruled_out, solved
 from .space import Space
 
@@ -37,7 +39,9 @@ def find_feasible(space: Space, n: int, *, seed: int = 0) -> Array | None:
     if len(found) == n:
         return np.stack(found)
     pulled = _pulled_in(space, n, seed=seed)
-    return solved(space, n, seed=seed) if pulled is None else pulled
+    if pulled is None:
+        pulled = solved(space, n, seed=seed)
+    return dived(space, n, seed=seed) if pulled is None else pulled
 
 
 def sequence(space: Space, seed: int) -> Sequence:
@@ -60,14 +64,16 @@ class Sequence:
         self._engine = qmc.Sobol(space.n_quantiles, scramble=True, rng=seed)
         self._rows: list[Array] = []
         self._n_empty = 0
+        self._lock = Lock()  # sessions of several threads share it
 
     def row(self, k: int) -> Array | None:
         """The k-th feasible point, shape (n_columns,); None where the region is too narrow to be hit."""
-        while len(self._rows) <= k and self._n_empty < MAX_EMPTY:
-            kept = self._block(self._engine.random(BLOCK))
-            self._n_empty = 0 if len(kept) else self._n_empty + 1
-            self._rows.extend(kept)
-        return self._rows[k].copy() if k < len(self._rows) else None
+        with self._lock:
+            while len(self._rows) <= k and self._n_empty < MAX_EMPTY:
+                kept = self._block(self._engine.random(BLOCK))
+                self._n_empty = 0 if len(kept) else self._n_empty + 1
+                self._rows.extend(kept)
+            return self._rows[k].copy() if k < len(self._rows) else None
 
     def _block(self, Q: Array) -> Array:
         """The feasible ones of some points; where equalities hold, points of the surface rather than beside it."""

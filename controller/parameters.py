@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 MAX_STEPS = 1_000_000
+MAX_WHOLE = 2**53  # beyond it a float tells neighbours no longer apart
 
 
 class _Numeric(Varied):
@@ -184,6 +185,11 @@ class Integer(_Numeric):
     def _whole(self) -> Integer:
         if self.low != round(self.low) or self.high != round(self.high):
             raise ValueError(f"low {self.low} and high {self.high} must be whole numbers")
+        if max(abs(self.low), abs(self.high)) > MAX_WHOLE or self.n_values > MAX_WHOLE:
+            raise ValueError(
+                f"low {self.low:.17g} to high {self.high:.17g}: whole numbers are told apart up to 2**53 = {MAX_WHOLE} "
+                "only; narrow the range, or declare it continuous"
+            )
         return self
 
     @property

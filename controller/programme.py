@@ -16,7 +16,7 @@ from .parameters import Categorical, Continuous, Fixed
 if TYPE_CHECKING:
     from .space import Array, Space
 
-TIME_LIMIT_S = 10.0
+MAX_NODES = 20_000  # of a search tree; not seconds, which are not the same on every computer
 N_TRIED = 4  # directions in which a setting is looked for, for each that is wanted
 INFEASIBLE = 2  # as SciPy's milp has it
 SLACK = 1e-9  # relative: what a demand may be off
@@ -104,7 +104,7 @@ def _solve(programme: _Programme, direction: Any) -> Any:
         constraints=rows,
         integrality=integrality,
         bounds=Bounds(ends[:, 0], ends[:, 1]),
-        options={"time_limit": TIME_LIMIT_S},
+        options={"node_limit": MAX_NODES},
     )
 
 

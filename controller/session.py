@@ -34,7 +34,7 @@ from .report.lookup import KEEPING
 from .state import State, replaced
 from .stopping import declared_rule
 from .supervise import quarantine
-from .switching import in_order, place_of
+from .switching import in_order
 
 if TYPE_CHECKING:
     from .design.recommend import Recommended
@@ -150,9 +150,9 @@ class Session:
         self._check_open_to_suggestions(source)
         n_missing = max(n - self.state.n_waiting(source), 0)
         self._check_affordable(source, n_missing)
-        given, before = self._context(context), place_of(self.state, source)
+        given = self._context(context)
         proposed = [self._suggest_one(source, given) for _ in range(n_missing)]
-        ready = in_order(self.state, source, [event.trial for event in proposed if not event.asks], before)
+        ready = in_order(self.state, source, [event.trial for event in proposed if not event.asks])
         if not ready:
             raise self._approval_needed(source)
         return ready

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)  # the first example of a process pays for its imports
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)

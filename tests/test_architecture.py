@@ -16,7 +16,7 @@ FILES = [ROOT / "__init__.py", *(p for f in FOLDERS for p in sorted((ROOT / f).r
 NOUNS = {
     "candidate_table", "check_space", "choices", "conditions", "conflicts", "cube", "declared_space", "described", "linear",
     "margins", "mixtures", "predicates", "programme", "projecting", "settings", "source_spec",
-    "aim", "campaign", "campaign_file", "check", "check_goal", "check_stop", "designer", "errors", "explain", "expressions", "feasible", "goal", "intervals", "limits", "method", "parameters",
+    "aim", "campaign", "campaign_file", "check", "check_goal", "check_stop", "designer", "diving", "errors", "explain", "expressions", "feasible", "goal", "intervals", "limits", "method", "parameters",
     "pareto", "plain_yaml", "preview", "reading", "records", "rules", "secret", "source", "source_contract", "space", "stop", "units", "warm_start",
 }  # fmt: skip
 MIND = {

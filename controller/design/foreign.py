@@ -4,6 +4,7 @@ Laws:
     * It is told the target's readings and nothing else, and begins from a seed of the decision: as far as its own code
       is deterministic, the same ledger gives the same setting.
     * Global random generators are as they were when it has spoken.
+    * It is asked for one setting more than are in flight, and the first that is free is proposed.
     * What it names outside the space, in flight or not at all is not proposed; ours is, and the decision says why.
 """
 
@@ -59,13 +60,9 @@ def with_foreign(found: Found, campaign: Campaign, evidence: Evidence, rng: np.r
 
 def _named(campaign: Campaign, evidence: Evidence, ours: Array, seed: int) -> tuple[Array | None, str]:
     """The first setting that may be proposed, or what was wrong with the last one."""
-    generator = prepared(campaign, seed=seed)
-    results = list(_results(campaign, evidence))
-    if results:
-        generator.ingest(results)
     space, fault = evidence.space_of(evidence.target), "is missing"
     contexts = {n: v for n, v in campaign.space.decode(ours).items() if getattr(space.parameters[n], "context", False)}
-    for point in generator.suggest(1) or ():
+    for point in _points(campaign, evidence, seed):
         try:
             setting = space.check({**as_setting(campaign, point), **contexts})
         except CampaignError as error:
@@ -76,6 +73,28 @@ def _named(campaign: Campaign, evidence: Evidence, ours: Array, seed: int) -> tu
             continue
         return row, ""
     return None, fault
+
+
+def _points(campaign: Campaign, evidence: Evidence, seed: int) -> Iterator[Any]:
+    """What it names: as many as are in flight and one more, together; one by one where it names no several."""
+    n = len(evidence.pending_at(evidence.target)) + 1
+    if n > 1:
+        try:
+            yield from _told(campaign, evidence, seed).suggest(n) or ()
+            return
+        except Exception:  # foreign code: some know no batches; what else is wrong with it comes up again below
+            pass
+    generator = _told(campaign, evidence, seed)
+    for _ in range(n):
+        yield from generator.suggest(1) or ()
+
+
+def _told(campaign: Campaign, evidence: Evidence, seed: int) -> Any:
+    """The generator, made anew and told the readings."""
+    generator = prepared(campaign, seed=seed)
+    if results := list(_results(campaign, evidence)):
+        generator.ingest(results)
+    return generator
 
 
 def _results(campaign: Campaign, evidence: Evidence) -> Iterator[dict[str, Any]]:

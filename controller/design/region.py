@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr
 
 from .candidates import distinct
 from .initial import spread_settings
+from .joint_margins import all_kept
 from .one_step import best_by_gain
 from .utility import moments, normal_draws
 
@@ -51,25 +51,20 @@ class InDoubt:
 
     def gains(self, influence: Array) -> Array:
         """By how much the share of the space that is in doubt is expected to shrink."""
-        Z = normal_draws(N_DRAWS, self.margin.shape[-1])  # (F, k)
+        Z = normal_draws(N_DRAWS, self.sd.shape[-1])  # (F, m): a response moves all of its conditions at once
         gains = np.zeros(len(influence))
-        now = _doubt(self.margin, self._sd(self.sd)) @ self.weight
+        now = _doubt(self.margin, self.slope * self.sd[:, None]) @ self.weight
         for start in range(0, len(influence), CHUNK):
-            moved = influence[start : start + CHUNK]
-            move = self._sd(np.minimum(np.abs(moved), self.sd))  # (n, r, k)
-            left = self._sd(np.sqrt(np.maximum(self.sd**2 - moved**2, 0.0)))
-            after = _doubt(self.margin + move[:, None] * Z[:, None, :], left[:, None])  # (n, F, r)
+            moved = np.clip(influence[start : start + CHUNK], -self.sd, self.sd)  # (n, r, m)
+            left = np.sqrt(np.maximum(self.sd**2 - moved**2, 0.0))
+            margin = self.margin + np.einsum("rkm,nrm,fm->nfrk", self.slope, moved, Z, optimize=True)
+            after = _doubt(margin, (self.slope * left[:, :, None])[:, None])  # (n, F, r)
             gains[start : start + CHUNK] = now - after.mean(axis=1) @ self.weight
         return np.nan_to_num(np.maximum(gains, 0.0)) / self.n_spread
 
     def figures(self) -> dict[str, float]:
         """The share of the space in doubt, and that which is believed inside."""
         return {"in_doubt": self.doubt, "inside": self.inside}
-
-    def _sd(self, sd: Array) -> Array:
-        """(..., r, k) of the margins, for that of the responses (..., r, m)."""
-        found: Array = np.sqrt(np.einsum("rkm,...rm->...rk", self.slope**2, sd**2))
-        return found
 
 
 class Map:
@@ -99,9 +94,8 @@ class Map:
         X = distinct(spread_settings(s.space, N_SPREAD, start=0, seed=s.seed))
         mean, sd = moments(s.model, X)
         margin, slope = _linear(s, mean, sd)
-        everywhere = InDoubt(X, sd, margin, slope, len(X), 0.0, 0.0, np.ones(len(X)))
-        margin_sd = everywhere._sd(sd)  # noqa: SLF001 - our own
-        doubt, inside = _doubt(margin, margin_sd), _inside(margin, margin_sd)
+        inside = all_kept(margin, slope * sd[:, None])
+        doubt = np.minimum(inside, 1.0 - inside)
         p = s.p_success(X)
         weight = np.ones(len(X)) if p is None else p
         top = np.argsort(-doubt * weight, kind="stable")[:N_REFERENCES]
@@ -113,7 +107,7 @@ def inside_at(s: Situation, X: Array) -> Array:
     """(n,): the probability that the settings X (n, c) lie inside the region that the goal maps."""
     mean, sd = moments(s.model, X)
     margin, slope = _linear(s, mean, sd)
-    return _inside(margin, np.sqrt(np.einsum("rkm,rm->rk", slope**2, sd**2)))
+    return all_kept(margin, slope * sd[:, None])
 
 
 def _linear(s: Situation, mean: Array, sd: Array) -> tuple[Array, Array]:
@@ -135,13 +129,7 @@ def _linear(s: Situation, mean: Array, sd: Array) -> tuple[Array, Array]:
     return margins(mean), np.stack(slopes, axis=-1)
 
 
-def _inside(margin: Array, sd: Array) -> Array:
-    """Probability that all conditions hold, (...)."""
-    z = margin / np.maximum(sd, 1e-12 * np.maximum(np.abs(margin), 1e-280))
-    return np.asarray(np.prod(ndtr(z), axis=-1))
-
-
-def _doubt(margin: Array, sd: Array) -> Array:
+def _doubt(margin: Array, load: Array) -> Array:
     """Probability of calling a setting wrongly, (...)."""
-    p = _inside(margin, sd)
+    p = all_kept(margin, load)
     return np.asarray(np.minimum(p, 1.0 - p))

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from ..space import Array, Space
     from .strategy import Situation
 
-N_NEIGHBOURS = 32
+N_NEIGHBOURS = 32  # at least
+N_BAD = 2.5  # neighbours, at least, in the share of the worst that a level speaks of
 N_SAMPLES = 32
 N_REFERENCES = 12
 N_FANTASIES = 32
@@ -47,16 +48,26 @@ SOFT = 1e-2  # temperature of the improvement and of feasibility, in scaled unit
 
 
 @lru_cache(maxsize=8)
-def _draws(n: int, measure: str) -> Array:
-    """(N_NEIGHBOURS, n) in standard deviations, the same ever, the setting itself among them."""
+def _draws(n: int, measure: str, level: float) -> Array:
+    """(w, n) in standard deviations, the same ever; of the worst case the setting itself is among them."""
     if measure != "worst":
-        z = normal_draws(N_NEIGHBOURS, n)
-        return np.concatenate([np.zeros((1, n)), z[: N_NEIGHBOURS - 1]])
+        # a power of two, as Sobol points are balanced for
+        return _even(normal_draws(max(N_NEIGHBOURS, 2 ** math.ceil(math.log2(N_BAD / (1.0 - level) * (1 - 1e-9)))), n))
     ends = WORST * np.concatenate([np.eye(n), -np.eye(n)])
     z = normal_draws(2 * N_NEIGHBOURS, n)
     length = np.linalg.norm(z, axis=1, keepdims=True)
     z = WORST * z / np.maximum(length, 1e-9) * np.where(np.arange(len(z)) % 3 == 0, 0.5, 1.0)[:, None]
     return np.concatenate([np.zeros((1, n)), ends, z])[: max(N_NEIGHBOURS, 2 * n + 1)]
+
+
+def _even(z: Array) -> Array:
+    """The draws (w, n) moved so that each column holds the middles of w equal shares and none goes with another."""
+    from scipy.special import ndtri
+
+    z = np.asarray(ndtri((z.argsort(axis=0).argsort(axis=0) + 0.5) / len(z)))
+    if not 1 < z.shape[1] < len(z) // 2:  # mirrored draws span no more
+        return z
+    return np.asarray(z @ np.linalg.inv(np.linalg.cholesky(np.corrcoef(z.T))).T)
 
 
 @dataclass(frozen=True)
@@ -69,12 +80,16 @@ class Neighbours:
     @property
     def n(self) -> int:
         """How many of each setting."""
-        return len(_draws(len(self.risk.over), self.risk.measure))
+        return len(self._draws)
+
+    @property
+    def _draws(self) -> Array:
+        return _draws(len(self.risk.over), self.risk.measure, self.risk.level)
 
     def of(self, X: Any) -> Any:
         """(..., w, c): the neighbours of X (..., c) within the bounds, in NumPy or torch."""
         lib: Any = torch if isinstance(X, torch.Tensor) else np
-        draws = _draws(len(self.risk.over), self.risk.measure)
+        draws = self._draws
         columns = [X[..., None, k] + 0.0 * _zeros(lib, self.n) for k in range(X.shape[-1])]
         for j, (name, sd) in enumerate(self.risk.over.items()):
             p, k = self.space.parameters[name], self.space.columns[name].start
@@ -88,10 +103,15 @@ class Neighbours:
         lib: Any = torch if isinstance(values, torch.Tensor) else np
         if self.risk.measure == "worst":
             return values.amin(-1) if lib is torch else values.min(axis=-1)
-        n_bad = max(1, round(self.n * (1.0 - self.risk.level)))
+        n_bad = self.n * (1.0 - self.risk.level)
         ordered = lib.sort(values, -1)
         ordered = ordered.values if lib is torch else ordered
-        return ordered[..., n_bad - 1] if self.risk.measure == "quantile" else ordered[..., :n_bad].mean(-1)
+        if self.risk.measure == "quantile":  # between the neighbours that stand for the share n_bad / n (Hazen 1914)
+            k = math.floor(n_bad - 0.5 + 1e-9)
+            share = n_bad - 0.5 - k
+            return (1.0 - share) * ordered[..., k] + share * ordered[..., k + 1]
+        k = math.floor(n_bad + 1e-9)  # the last of the worst counts by the part that belongs to them
+        return (ordered[..., :k].sum(-1) + (n_bad - k) * ordered[..., k]) / n_bad
 
 
 def _zeros(lib: Any, n: int) -> Any:
@@ -130,10 +150,12 @@ class RobustImprovement:
             warnings.simplefilter("ignore", NumericalWarning)  # neighbours lie close: a jitter is added
             Y = self._sampler(self._s.model.posterior(self._near.of(X)))
         measured = self._near.measure(self._objective.values(Y, lib=torch))
-        log_p = torch.zeros(len(X), dtype=torch.double)
-        for margin in self._objective.margins(Y, lib=torch):
-            log_p = log_p + torch.sigmoid(margin / SOFT).mean(-1).mean(0).clamp_min(1e-30).log()
-        return measured, log_p
+        margins = self._objective.margins(Y, lib=torch)
+        if not margins:
+            return measured, torch.zeros(len(X), dtype=torch.double)
+        log_kept = sum(torch.nn.functional.logsigmoid(margin / SOFT) for margin in margins)  # of all, in one draw
+        log_p = logmeanexp(logmeanexp(torch.as_tensor(log_kept), dim=-1), dim=0)
+        return measured, log_p.clamp_min(math.log(1e-30))
 
     def __call__(self, X: torch.Tensor) -> torch.Tensor:
         """Log values (n,), differentiable."""
@@ -179,7 +201,7 @@ class Robust:
         )
         if found.fallback:
             return found
-        beside = usable(s.space, as_asked(s.space, self._near.of(found.X[0])[1:9]))
+        beside = usable(s.space, as_asked(s.space, self._near.of(found.X[0])[:9]))
         X = distinct(np.concatenate([found.X, beside]))
         gains = self.view(found).gains(s.influence(s.evidence.target, X, self.view(found).X))
         order = np.argsort(-gains, kind="stable")[: len(found.X)]

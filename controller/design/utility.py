@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .objective import Objective
 
 N_DRAWS = 16
+LINEAR = 1e-6  # a margin whose linear part leaves less than this share of its spread is linear
 
 
 @lru_cache(maxsize=16)
@@ -42,12 +43,43 @@ def expected(objective: Objective, mean: Array, sd: Array) -> tuple[Array, Array
     Returns:
         Two arrays of shape (...). A margin is taken as normal, which is exact where a constraint is linear.
     """
-    Y = mean[..., None, :] + sd[..., None, :] * normal_draws(N_DRAWS, mean.shape[-1])
+    Z = normal_draws(N_DRAWS, mean.shape[-1])
+    Y = mean[..., None, :] + sd[..., None, :] * Z
     values = objective.values(Y, lib=np).mean(axis=-1)
     feasible = np.ones_like(values)
-    for margin in objective.margins(Y, lib=np):
+    margins = objective.margins(Y, lib=np)
+    if _share_a_response(objective):
+        return values, _jointly(np.stack(margins, axis=-1), Z, objective)
+    for margin in margins:
         feasible = feasible * ndtr(margin.mean(axis=-1) / np.maximum(margin.std(axis=-1), 1e-9))
     return values, feasible
+
+
+def _share_a_response(objective: Objective) -> bool:
+    names = [c.names for c in objective.goal.constraints]
+    return sum(map(len, names)) > len(frozenset().union(*names))
+
+
+def _jointly(margins: Array, Z: Array, objective: Objective) -> Array:
+    """Probability (...) that all margins, (..., S, k) over the draws Z (S, m), are kept: they move together.
+
+    What of a margin is not linear in the responses is taken as a noise of its own.
+    """
+    from .joint_margins import all_kept
+
+    mean = margins.mean(axis=-2)
+    loads, own = [], []
+    for k, constraint in enumerate(objective.goal.constraints):
+        columns = [j for j, name in enumerate(objective.responses) if name in constraint.names]
+        off = margins[..., k] - mean[..., k, None]
+        slope = off @ np.linalg.pinv(Z[:, columns]).T
+        rest = np.sqrt(np.square(off - slope @ Z[:, columns].T).mean(axis=-1))
+        load = np.zeros((*slope.shape[:-1], Z.shape[1]))
+        load[..., columns] = slope
+        loads.append(load)
+        own.append(np.where(rest > LINEAR * off.std(axis=-1), rest, 0.0))
+    apart = np.stack(own, axis=-1)[..., None] * np.eye(len(own))
+    return all_kept(mean, np.concatenate([np.stack(loads, axis=-2), apart], axis=-1))
 
 
 def utility(objective: Objective, mean: Array, sd: Array, worst: float, p_success: Array | None = None) -> Array:

@@ -13,6 +13,7 @@ from closedloop.controller.campaign import Campaign
 from closedloop.controller.cli.commands import app
 from closedloop.controller.errors import CampaignError
 from closedloop.controller.evolve import replay
+from closedloop.controller.replaying import recompute
 from closedloop.controller.report.outcome import best_words
 from closedloop.controller.report.page import page
 from closedloop.controller.report.standing import Standing
@@ -124,9 +125,6 @@ def test_the_way_is_charged_and_a_batch_is_handed_out_along_it(tmp_path: Path) -
     with Session(campaign, ledger=tmp_path / "l.db") as session:
         batch = session.suggest(5)
         at = {t.number: t.setting for t in batch}
-        for one, two in itertools.pairwise(sorted(at)):
-            way = 10 * abs(float(at[two]["x"]) - float(at[one]["x"])) + 2 * (at[one]["k"] != at[two]["k"])
-            assert session.state.trials[two].trial.cost["money"] == pytest.approx(1 + way)
 
         def length(order: tuple[int, ...]) -> float:
             return sum(
@@ -135,5 +133,28 @@ def test_the_way_is_charged_and_a_batch_is_handed_out_along_it(tmp_path: Path) -
             )
 
         assert length(tuple(t.number for t in batch)) == pytest.approx(min(map(length, itertools.permutations(at))))
-        session.ingest(batch[0].number, {"a": 1, "b": 1})
-        assert session.state.spent["money"] == pytest.approx(session.state.trials[batch[0].number].trial.cost["money"])
+        travelled = 5 + length(tuple(t.number for t in batch))
+        assert session.state.reserved["money"] == pytest.approx(travelled)
+        for trial in batch:
+            session.ingest(trial.number, {"a": 1, "b": 1})
+        assert session.state.spent["money"] == pytest.approx(travelled)
+        (after,) = session.suggest(1)
+        last = batch[-1].setting
+        way = 10 * abs(float(after.setting["x"]) - float(last["x"])) + 2 * (after.setting["k"] != last["k"])
+        assert after.cost["money"] == pytest.approx(1 + way)
+
+
+def test_what_is_charged_for_changes_is_what_was_travelled(tmp_path: Path) -> None:
+    """Of batches longer than those of which every order is tried, too; and the ledger makes it again."""
+    sources = {"lab": {"instrument": "manual", "cost": {"money": 1}, "switching": {"x": 10.0, "k": {"money": 2}}}}
+    campaign = declared({"maximize": "a"}, sources=sources, budget={"money": 500}, n_initial=12)
+    before, spent = None, 0.0
+    with Session(campaign, ledger=tmp_path / "l.db") as session:
+        for n in (8, 1, 3):
+            for trial in session.suggest(n):
+                here = float(trial.setting["x"]), trial.setting["k"]
+                spent += 1 + (10 * abs(here[0] - before[0]) + 2 * (here[1] != before[1]) if before else 0)
+                before = here
+                session.ingest(trial.number, {"a": here[0], "b": 1})
+            assert session.state.spent["money"] == pytest.approx(spent)
+    assert all(one.is_same() for one in recompute(read_events(tmp_path / "l.db")))

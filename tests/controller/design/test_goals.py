@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import norm
 
 from closedloop.controller.belief.evidence import Evidence, Observations
@@ -15,6 +16,7 @@ from closedloop.controller.design.choice import Choice
 from closedloop.controller.design.front import FrontView, directions
 from closedloop.controller.design.gain import choose
 from closedloop.controller.design.initial import initial_setting
+from closedloop.controller.design.joint_margins import all_kept
 from closedloop.controller.design.learning import Unexplained
 from closedloop.controller.design.recommend import recommended
 from closedloop.controller.design.region import InDoubt
@@ -192,12 +194,44 @@ def test_risk_measures_are_those_of_their_definitions() -> None:
     for measure, level, expected in (
         ("worst", 0.9, values.min(axis=1)),
         ("cvar", 0.75, np.sort(values)[:, :8].mean(axis=1)),
-        ("quantile", 0.75, np.sort(values)[:, 7]),
+        ("quantile", 0.75, np.quantile(values, 0.25, axis=1, method="hazen")),
     ):
         near = Neighbours(Risk(measure=measure, level=level, over={"x0": 0.1}), c.space)
         np.testing.assert_allclose(near.measure(values), expected)
         points = near.of(np.array([[0.5], [0.0]]))[..., 0]
         assert points.min() >= 0.0 and 0.05 < np.abs(points[0] - 0.5).max() <= (0.2 + 1e-9 if measure == "worst" else 1)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.75, 0.9, 0.95, 0.975, 0.99])
+def test_a_risk_level_is_what_is_worked_out(level: float) -> None:
+    """Of f(x) = x under standard normal noise the quantile and the CVaR are known in closed form."""
+    space = campaign({"maximize": "y"}, ["y"], d=1).space
+    q = float(norm.ppf(1 - level))
+    for measure, true in (("quantile", q), ("cvar", -norm.pdf(q) / (1 - level))):
+        near = Neighbours(Risk(measure=measure, level=level, over={"x0": 0.01}), space)
+        z = (near.of(np.array([[0.5]]))[..., 0] - 0.5) / 0.01
+        assert abs(float(near.measure(z)[0]) - true) < 0.06, (measure, true)
+        assert float(near.measure(torch.tensor(z))[0]) == pytest.approx(float(near.measure(z)[0]))
+
+
+def test_both_ends_of_a_band_are_judged_by_one_response() -> None:
+    """y ~ N(1.5, 1) lies in [1, 2] with probability 0.383; a product of the ends' probabilities says 0.478."""
+    true = norm.cdf(0.5) - norm.cdf(-0.5)
+    assert all_kept(np.array([0.5, 0.5]), np.array([[1.0], [-1.0]])) == pytest.approx(true, abs=1e-12)
+    slope = np.array([[[1.0], [-1.0]]])
+    one = np.ones((1, 1))
+    band = InDoubt(np.zeros((1, 1)), one, np.array([[0.5, 0.5]]), slope, 1, 0, 0, np.ones(1))
+    # the reading makes it certain which side y is on: all doubt goes, of whichever call is the likelier
+    assert band.gains(np.ones((1, 1, 1)))[0] == pytest.approx(true, abs=1e-9)
+    assert band.gains(np.zeros((1, 1, 1)))[0] == 0.0
+
+
+def test_conditions_that_share_responses_are_judged_together() -> None:
+    margin, load = np.array([0.2, 0.1, 0.3]), np.array([[-0.5, -0.5, 0.0], [0.5, 0.0, 0.0], [0.0, 0.0, 0.4]])
+    Z = np.random.default_rng(0).standard_normal((200_000, 3))
+    true = float((margin + Z @ load.T >= 0).all(axis=1).mean())
+    assert float(all_kept(margin, load)) == pytest.approx(true, abs=0.02)
+    assert float(np.prod(norm.cdf(margin / np.linalg.norm(load, axis=1)))) > true + 0.05
 
 
 def test_among_noisy_readings_the_posterior_mean_is_recommended() -> None:

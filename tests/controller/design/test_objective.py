@@ -62,3 +62,13 @@ def test_utility_is_the_expected_objective_discounted_by_feasibility() -> None:
     np.testing.assert_allclose(values, 3.0, atol=1e-9)  # linear: mirrored draws make it exact
     np.testing.assert_allclose(feasible, [0.5, 1.0], atol=1e-3)
     np.testing.assert_allclose(utility(o, mean, sd, 1.0), [1.0, 2.0], atol=5e-3)
+
+
+def test_a_band_of_outcome_constraints_is_kept_as_often_as_its_response_is_inside() -> None:
+    mean, sd = np.array([[3.0, 1.5]]), np.array([[0.5, 1.0]])
+    o = Objective(Goal(maximize="a", subject_to=("b >= 1", "b <= 2")), ("a", "b"), 0.0, 1.0, (1.0, 1.0))
+    np.testing.assert_allclose(expected(o, mean, sd)[1], 0.38292, atol=1e-4)
+    # not linear, and the one says what the other says: log(b) <= log(2) for b > 0
+    o = Objective(Goal(maximize="a", subject_to=("b >= 1", "exp(b) <= 7.389")), ("a", "b"), 0.0, 1.0, (1.0, 1.0))
+    alone = Objective(Goal(maximize="a", subject_to=("exp(b) <= 7.389",)), ("a", "b"), 0.0, 1.0, (1.0,))
+    assert 0 <= expected(o, mean, sd)[1][0] < 0.8 * expected(alone, mean, sd)[1][0]

@@ -51,10 +51,24 @@ class Told(Generator):
         self.results += results
 
 
+class Several(Told):
+    """Names as many places as it is asked for; one at a time where it is single."""
+
+    def __init__(self, vocs, is_single=False, **settings) -> None:
+        super().__init__(vocs, **settings)
+        self.is_single, self.n_named = is_single, 0
+
+    def suggest(self, num_points):
+        if self.is_single and num_points > 1:
+            raise NotImplementedError("one at a time")
+        self.n_named += num_points
+        return [{"x": 0.1 * k, "t": 1.0} for k in range(self.n_named - num_points + 1, self.n_named + 1)]
+
+
 @pytest.fixture(autouse=True)
 def module(monkeypatch: pytest.MonkeyPatch) -> None:
     made = type(sys)(HERE)
-    made.Told, made.NoGenerator = Told, dict
+    made.Told, made.Several, made.NoGenerator = Told, Several, dict
     monkeypatch.setitem(sys.modules, HERE, made)
     Told.last = []
 
@@ -73,6 +87,7 @@ def campaign(designer: dict, **changes: object) -> cl.Campaign:
             "goal": {"maximize": "y", "subject_to": "c <= 0.9"},
             "budget": {"money": 7},
             "seed": 3,
+            "n_initial": 4,
             "designer": designer,
             **changes,
         }
@@ -101,6 +116,19 @@ def test_its_settings_are_proposed_with_our_forecast_and_gain(tmp_path: Path) ->
         "y": result.state.trials[1].reading.values["y"],
         "margin_0": pytest.approx(0.9 - result.state.trials[1].reading.values["c"]),
     }
+
+
+@pytest.mark.parametrize("is_single", [False, True])
+def test_every_setting_of_a_batch_is_its_own(is_single: bool, tmp_path: Path) -> None:
+    designer = {"generator": f"{HERE}:Several", "settings": {"is_single": is_single}}
+    sources = {"lab": {"instrument": "manual", "cost": {"money": 1}}}
+    with cl.Session(campaign(designer, sources=sources, budget={"money": 20}), ledger=tmp_path / "l.db") as session:
+        for trial in session.suggest(4):
+            session.ingest(trial.number, {"y": trial.setting["x"], "c": 0.5})
+        batch = session.suggest(3)
+    assert [t.setting["x"] for t in batch] == pytest.approx([0.1, 0.2, 0.3])
+    assert all("the setting of Several" in t.why.text and "ours" not in t.why.text for t in batch)
+    assert all(one.is_same(1e-9) for one in recompute(ledger_reader.events(tmp_path / "l.db")))
 
 
 @pytest.mark.parametrize(

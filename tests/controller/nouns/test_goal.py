@@ -67,6 +67,12 @@ REFUSED = [
     ({"maximize": []}, "must be a list of expressions"),
     ({"maximize": 3}, "neither an expression nor a list"),
     ({"maximize": "yield - yield"}, "is always 0"),
+    ({"maximize": "yield ** 9999"}, "has no usable finite value"),
+    ({"maximize": "1 / yield"}, "yield = 1e-07 already gives 1e+07; keep the divisor away from 0"),
+    ({"maximize": "yield / cost"}, "divides by what can be 0"),
+    ({"minimize": "1 / (3 - yield)"}, "divides by what can be 0"),
+    ({"maximize": "yield", "subject_to": ["2 * ph >= 14", "ph <= 7"]}, "{target: ph, value: 7}"),
+    ({"map": ["ph >= 7", "ph <= 7"]}, "leave ph the one value 7"),
     ({"maximize": "sqrt(0 - 1 - yield ** 2)"}, "no finite value"),
     ({"maximize": "3"}, "names no response"),
     ({"map": "3 >= 2"}, "names no response"),
@@ -85,6 +91,23 @@ def test_a_goal_that_makes_no_sense_is_refused_with_a_remedy(goal: dict, words: 
     with pytest.raises(CampaignError) as error:
         Campaign(**declared(goal))
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "goal",
+    [
+        {"maximize": "yield - 0.1 * cost"},  # as unbounded as the responses are, and normal
+        {"maximize": "yield / (yield + cost)"},  # a selectivity: no pole at readings that can be
+        {"maximize": "yield / max(cost, 0.01)"},  # the remedy
+        {"minimize": "1 / yield"},
+        {"maximize": "1 / (1 + yield ** 2)"},
+        {"minimize": "log(cost)"},
+        {"target": "1 / ph", "value": 0.1},
+        {"maximize": "yield", "subject_to": ["ph >= 7", "ph <= 7.1"]},
+    ],
+)
+def test_a_goal_that_only_looks_unbounded_is_accepted(goal: dict) -> None:
+    assert Campaign(**declared(goal)).goal.names
 
 
 @pytest.mark.parametrize(

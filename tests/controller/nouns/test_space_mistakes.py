@@ -47,11 +47,28 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         },
         "'2 * a + 4 * b == 31': no setting within the parameters' bounds keeps it",
     ),
-    ({"constraints": ["a * b >= 0.9", "a <= 0.5"]}, "'a * b >= 0.9', 'a <= 0.5': exclude each other"),
+    (
+        {"constraints": ["a * b >= 0.9", "a <= 0.5"]},
+        "'a * b >= 0.9', 'a <= 0.5': no setting within the parameters' bounds was found that keeps them all",
+    ),
+    ({"parameters": {"a": {"kind": "integer", "low": 0, "high": 10**19}}}, "told apart up to 2**53"),
+    ({"parameters": {"a": {"kind": "integer", "low": -(2**53), "high": 2**53}}}, "told apart up to 2**53"),
+    (
+        {"parameters": {**AB, "d": {"derived": "1 / (a - a)"}, "e": {"derived": "d + b"}}},
+        "parameters.d.derived: d = '1 / (a - a)': no setting within the parameters' bounds was found where it has",
+    ),
+    (
+        {"parameters": {"a": {**UNIT, "when": "b == 1"}, "b": {**UNIT, "when": "a == 1"}, "c": UNIT}},
+        "parameters.a.when: 'b == 1' leads back to 'a' itself (a needs b needs a); break the circle",
+    ),
+    (
+        {"parameters": {"a": UNIT, "b": {**UNIT, "when": "a == 1"}}},
+        "single values (choices, levels, steps, integers); known: none",
+    ),
     ({"constraints": ["a + b = 1"]}, "an equality is written with ==; write 'a + b == 1'"),
     ({"constraints": ["a == b == c"]}, "not a single equality"),
     ({"constraints": [{"predicat": "x:y"}]}, "is no constraint; write"),
-    ({"constraints": [lambda s: False]}, "no setting within the parameters' bounds keeps it"),
+    ({"constraints": [lambda s: False]}, "no setting within the parameters' bounds was found that keeps it"),
     ({"predicates": ["os:remove"]}, None),  # found out when it is resolved
     ({"mixtures": {"m": {"of": ["a"]}}}, "mixtures.m.of: needs at least 2 entries"),
     ({"mixtures": {"m": {"of": ["a", "a"]}}}, "'a' stands there twice"),

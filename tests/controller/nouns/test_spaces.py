@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 
 import closedloop as cl
 from closedloop.controller.design.candidates import discrete_neighbours, pulled_back, raw_candidates
-from closedloop.controller.feasible import find_feasible
+from closedloop.controller.expressions import constraint_of
+from closedloop.controller.feasible import Sequence, find_feasible
+from closedloop.controller.parameters import Continuous
 from closedloop.controller.space import Space
 
 UNIT = {"low": 0, "high": 1}
@@ -250,3 +254,51 @@ def test_no_product_of_factors_is_made() -> None:
     X = find_feasible(s, 50)
     assert s.is_feasible(X).all()
     assert len(discrete_neighbours(s, X[0])) <= 128
+
+
+WHOLE = {"kind": "integer", "low": 1, "high": 1000}
+FINE = {"low": 0, "high": 1, "step": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "constraints"),
+    [
+        ({"a": WHOLE, "b": WHOLE, "k": {"choices": ["A", "B"]}}, ["a * b <= 1200", "a * b >= 1199"]),
+        ({"a": FINE, "b": FINE}, ["a * b >= 0.5", "a * b <= 0.50001"]),
+        ({"a": {**WHOLE, "high": 50}, "b": {"low": 0, "high": 1}}, ["a * b >= 30", "exp(a * b - 30) <= 1.0001"]),
+    ],
+)
+def test_a_narrow_nonlinear_region_of_discrete_parameters_is_reached(parameters: dict, constraints: list) -> None:
+    c = campaign(parameters=parameters, constraints=constraints)
+    X = find_feasible(c.space, 3)
+    assert X is not None and c.space.is_feasible(X).all()
+    for x in X:
+        c.space.check(c.space.decode(x))
+
+
+def test_threads_that_share_a_sequence_read_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = Space({"a": Continuous(low=0, high=1), "b": Continuous(low=0, high=1)})
+    alone, shared = Sequence(space, 7), Sequence(space, 7)
+    whole = Sequence._block
+
+    def slowly(self: Sequence, Q: np.ndarray) -> np.ndarray:
+        time.sleep(0.002)  # others come in between
+        return whole(self, Q)
+
+    monkeypatch.setattr(Sequence, "_block", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(shared.row, range(0, 2000, 100)))
+    np.testing.assert_array_equal(rows, [alone.row(k) for k in range(0, 2000, 100)])
+
+
+def test_no_clock_decides_what_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    import scipy.optimize
+
+    told: list[dict] = []
+    whole = scipy.optimize.milp
+    monkeypatch.setattr(
+        scipy.optimize, "milp", lambda *a, options, **k: told.append(dict(options)) or whole(*a, options=options, **k)
+    )
+    space = Space({n: Continuous(low=0, high=1) for n in "ab"}, (constraint_of("a + b >= 1.9"),))
+    assert find_feasible(space, 2) is not None
+    assert told and all("time_limit" not in options and options["node_limit"] > 0 for options in told)
