@@ -10,6 +10,7 @@ import ast
 import difflib
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
@@ -24,16 +25,16 @@ MAX_LENGTH, MAX_RULES, MAX_DEPTH = 500, 20, 60
 
 
 @dataclass(frozen=True)
-class Term:
+class Term(ABC):
     """One rule with its arguments, checked at birth."""
 
     name: ClassVar[str]
     needs_belief: ClassVar[bool] = False  # whether only a belief that predicts the target can judge it
     needs_number: ClassVar[bool] = False  # whether the goal must be one number: not several, and not a question
 
+    @abstractmethod
     def words(self) -> str:
         """What it waits for."""
-        raise NotImplementedError
 
     def _check(self, argument: str, is_good: bool, rule: str) -> None:
         if not is_good:

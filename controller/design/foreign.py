@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -79,11 +79,9 @@ def _points(campaign: Campaign, evidence: Evidence, seed: int) -> Iterator[Any]:
     """What it names: as many as are in flight and one more, together; one by one where it names no several."""
     n = len(evidence.pending_at(evidence.target)) + 1
     if n > 1:
-        try:
-            yield from _told(campaign, evidence, seed).suggest(n) or ()
+        with suppress(Exception):  # foreign code: some know no batches; what else is wrong comes up again below
+            yield from list(_told(campaign, evidence, seed).suggest(n) or ())
             return
-        except Exception:  # foreign code: some know no batches; what else is wrong with it comes up again below
-            pass
     generator = _told(campaign, evidence, seed)
     for _ in range(n):
         yield from generator.suggest(1) or ()
